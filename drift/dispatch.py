@@ -34,14 +34,15 @@ class _DispatchEvent:
 
     @classmethod
     def of(cls, payload: dict[str, str], settings: DriftSettings) -> _DispatchEvent:
+        """A workflow_dispatch where a workflow is named, else a repository_dispatch."""
         api = settings.github_url.rstrip("/")
         repository = f"{api}/repos/{settings.github_repository}"
         workflow = settings.github_workflow
-        if workflow:
-            url = f"{repository}/actions/workflows/{workflow}/dispatches"
-            return cls(url, {"ref": settings.github_ref, "inputs": payload})
-        body = {"event_type": RETRAIN_EVENT, "client_payload": payload}
-        return cls(f"{repository}/dispatches", body)
+        if not workflow:
+            event = {"event_type": RETRAIN_EVENT, "client_payload": payload}
+            return cls(f"{repository}/dispatches", event)
+        run = {"ref": settings.github_ref, "inputs": payload}
+        return cls(f"{repository}/actions/workflows/{workflow}/dispatches", run)
 
     def post(self, token: str) -> httpx.Response:
         """Post it; raises JobsUnavailable when nobody answers."""

@@ -89,6 +89,22 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
     summary: str = ""
     detail: tuple[str, ...] = ()
 
+    @classmethod
+    def between(
+        cls,
+        before: Governor,
+        after: Governor,
+        now: float,
+    ) -> Transition:
+        return cls(
+            at=now,
+            phase=after.phase,
+            episode=after.episode,
+            reason=after.reason,
+            former=before.phase,
+            trigger=after.trigger,
+        )
+
     @property
     def is_mode_switch(self) -> bool:
         return self.phase == self.former

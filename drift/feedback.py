@@ -200,6 +200,13 @@ class Feedback:
             self._figures[version] = self._count_up(version)
         return self._figures[version]
 
+    def status(self, champion: str | None) -> JsonObject:
+        """Return what `/drift` shows: the figures of all versions, and of the champion."""
+        return {
+            "all": self.figures(),
+            "champion": self.figures(champion),
+        }
+
     def _count_up(self, version: str | None) -> JsonObject:
         counts = self._count_outcomes(version)
         hits = counts[_TRUE_POSITIVE]

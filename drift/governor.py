@@ -11,17 +11,17 @@ in. Every function takes a state and returns the next one.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from typing import Literal
 
+from drift.retrain_budget import RetrainBudget, Retrains
 from drift.settings import DriftSettings, Mode
+from drift.stored_governor import GOVERNOR_FORMAT, read_governor
 from drift.verdict import VerdictKind
 from vigil.json_types import Fields, JsonObject
 
 Phase = Literal["watching", "collecting", "retraining", "cooling"]
 Outcome = Literal["promoted", "kept", "failed"]
 EpisodeTrigger = Literal["drift", "schedule", "volume"]
-DAY_S = 86_400.0
-_STATE_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Governor:
     episode: str | None = None
     since: float = 0.0
     rows: int = 0
-    retrains: tuple[tuple[float, float], ...] = ()
+    retrains: Retrains = ()
     retrained: int = 0
     renewed: float = 0.0
     fresh: int = 0
@@ -69,11 +69,14 @@ class Governor:
     @property
     def retrain_seconds(self) -> float:
         """How long the latest retraining took; 0 without one."""
-        return self.retrains[-1][1] if self.retrains else 0.0
+        if not self.retrains:
+            return 0.0
+        _, seconds = self.retrains[-1]
+        return seconds
 
     def to_json(self) -> JsonObject:
         """Return what is stored."""
-        return {**asdict(self), "format": _STATE_FORMAT}
+        return {**asdict(self), "format": GOVERNOR_FORMAT}
 
     def status(self) -> JsonObject:
         """Return what `/drift` shows."""
@@ -87,13 +90,12 @@ class Governor:
 
         Raises ValueError for a newer one's.
         """
-        if int(stored.get("format", 1)) > _STATE_FORMAT:
-            raise ValueError(f"format {stored['format']} is of a newer Vigil")
-        values = _stored_values(cls, stored)
-        values["recent"] = tuple(map(_stored_window, stored["recent"]))
-        values["retrains"] = tuple(map(_stored_retrain, stored["retrains"]))
-        values.setdefault("trigger", _stored_trigger(values.get("episode")))
-        return cls(**values)
+        names = [field.name for field in fields(cls)]
+        return cls(**read_governor(stored, names))
+
+    def budget(self, now: float, settings: DriftSettings) -> RetrainBudget:
+        """Return what the last 24 hours leave for retrainings."""
+        return RetrainBudget.of(self.retrains, now, settings)
 
 
 def on_window(
@@ -106,13 +108,20 @@ def on_window(
     settings: DriftSettings,
 ) -> Governor:
     """Take in the verdict on a window of `rows` rows that began at `since`."""
-    state = _count_window(_at(state, now), kind, since, rows)
+    present = _at(state, now)
+    state = _count_window(present, kind, since, rows)
     if state.phase == "cooling":
         return _cool(state, now, settings)
     if state.phase == "watching":
         return _watch(state, rows, now, settings)
     if state.phase == "collecting":
-        return _collect(state, kind, rows, now=now, settings=settings)
+        return _collect(
+            state,
+            kind,
+            rows,
+            now=now,
+            settings=settings,
+        )
     return state
 
 
@@ -124,12 +133,22 @@ def on_time(state: Governor, now: float, settings: DriftSettings) -> Governor:
     trigger = _due(state, now, settings)
     if trigger is None or not _may_begin(state, settings):
         return state
-    spent = _spent(state, now, settings)
+    spent = state.budget(now, settings).used_up()
     if spent is not None:
         return replace(state, reason=spent)
+    return _begin_by(trigger, state, now, settings)
+
+
+def _begin_by(
+    trigger: EpisodeTrigger,
+    state: Governor,
+    now: float,
+    settings: DriftSettings,
+) -> Governor:
     since_last = _since_last(state, trigger, now)
     reason = f"retraining by {trigger}: {since_last} since the last one"
-    return _begin(_opened_by(state, trigger, now), now, settings, reason)
+    opened = _opened_by(state, trigger, now)
+    return _begin(opened, now, settings, reason)
 
 
 def begins_retraining(before: Governor, after: Governor) -> bool:
@@ -143,7 +162,11 @@ def opens_episode(before: Governor, after: Governor) -> bool:
 
 
 def on_retrained(
-    state: Governor, outcome: Outcome, reason: str, now: float, settings: DriftSettings
+    state: Governor,
+    outcome: Outcome,
+    reason: str,
+    now: float,
+    settings: DriftSettings,
 ) -> Governor:
     """End the retraining of the open episode at `now`, one way or the other."""
     if state.phase != "retraining":
@@ -164,11 +187,12 @@ def on_retrained(
     )
 
 
-def _with_end(state: Governor, now: float) -> tuple[tuple[float, float], ...]:
+def _with_end(state: Governor, now: float) -> Retrains:
     """The retrainings, of which the last one ends at `now`."""
     start = state.retraining_since
-    ended = (min(start, now), max(0.0, now - start))
-    return (*state.retrains[:-1], ended)
+    seconds = max(0.0, now - start)
+    earlier = state.retrains[:-1]
+    return (*earlier, (min(start, now), seconds))
 
 
 def cooldown_of(settings: DriftSettings) -> str:
@@ -201,44 +225,6 @@ def on_mode(state: Governor, mode: Mode | None) -> Governor:
     return replace(state, reason=f"switched to {mode or 'the mode of the settings'} by hand")
 
 
-def retrains_left(state: Governor, now: float, settings: DriftSettings) -> int:
-    """Return how many retrainings the budget of the last 24 hours has left."""
-    return max(0, settings.max_retrains_per_day - len(_today(state, now)))
-
-
-def seconds_left(state: Governor, now: float, settings: DriftSettings) -> float:
-    """Return how many seconds of retraining the budget of the last 24 hours has left."""
-    return max(0.0, settings.max_retrain_seconds_per_day - sum(_today(state, now)))
-
-
-def _stored_values(kind: type[Governor], stored: Fields) -> JsonObject:
-    names = {field.name for field in fields(kind)}
-    return {name: value for name, value in stored.items() if name in names}
-
-
-def _stored_window(stored: Any) -> tuple[bool, float]:
-    drifted, since = stored
-    return bool(drifted), float(since)
-
-
-def _stored_retrain(stored: Any) -> tuple[float, float]:
-    """Start and seconds; the first format had the start alone."""
-    if isinstance(stored, float | int):
-        return stored, 0.0
-    start, seconds = stored
-    return start, seconds
-
-
-def _stored_trigger(episode: str | None) -> EpisodeTrigger:
-    """What opened an episode that was stored without it: its id ends with that."""
-    ending = (episode or "").rpartition("-")[2]
-    if ending == "schedule":
-        return "schedule"
-    if ending == "volume":
-        return "volume"
-    return "drift"
-
-
 def _mode(state: Governor, settings: DriftSettings) -> Mode:
     return state.mode or settings.mode
 
@@ -246,11 +232,19 @@ def _mode(state: Governor, settings: DriftSettings) -> Mode:
 def _at(state: Governor, now: float) -> Governor:
     """The state at `now`: a clock that went back refills no budget."""
     retrains = [(min(start, now), seconds) for start, seconds in state.retrains]
-    renewed = min(state.renewed, now)
-    return replace(state, retrains=tuple(retrains), renewed=renewed)
+    return replace(
+        state,
+        retrains=tuple(retrains),
+        renewed=min(state.renewed, now),
+    )
 
 
-def _count_window(state: Governor, kind: VerdictKind, since: float, rows: int) -> Governor:
+def _count_window(
+    state: Governor,
+    kind: VerdictKind,
+    since: float,
+    rows: int,
+) -> Governor:
     drifted = kind == "population drift"
     broken = kind == "data break"
     recent = (*state.recent, (drifted, since))
@@ -290,9 +284,10 @@ def _opened_by(state: Governor, trigger: EpisodeTrigger, now: float) -> Governor
 
 
 def _since_last(state: Governor, trigger: EpisodeTrigger, now: float) -> str:
-    if trigger == "schedule":
-        return f"{(now - state.renewed) / 3600:.1f} hours"
-    return f"{state.fresh} new rows"
+    if trigger == "volume":
+        return f"{state.fresh} new rows"
+    hours = (now - state.renewed) / 3600
+    return f"{hours:.1f} hours"
 
 
 def _cool(state: Governor, now: float, settings: DriftSettings) -> Governor:
@@ -300,10 +295,21 @@ def _cool(state: Governor, now: float, settings: DriftSettings) -> Governor:
     until = min(state.until, now + settings.cooldown_s)  # the clock may have gone back
     if left > 0 or now < until:
         return replace(state, cooldown=left, until=until)
-    return replace(state, phase="watching", cooldown=0, recent=(), reason="the cooldown is over")
+    return replace(
+        state,
+        phase="watching",
+        cooldown=0,
+        recent=(),
+        reason="the cooldown is over",
+    )
 
 
-def _watch(state: Governor, rows: int, now: float, settings: DriftSettings) -> Governor:
+def _watch(
+    state: Governor,
+    rows: int,
+    now: float,
+    settings: DriftSettings,
+) -> Governor:
     onset = [since for drifted, since in state.recent if drifted]
     if len(onset) < 2:
         return replace(state, reason=_quiet_reason(state))
@@ -326,7 +332,12 @@ def _quiet_reason(state: Governor) -> str:
 
 
 def _collect(
-    state: Governor, kind: VerdictKind, rows: int, *, now: float, settings: DriftSettings
+    state: Governor,
+    kind: VerdictKind,
+    rows: int,
+    *,
+    now: float,
+    settings: DriftSettings,
 ) -> Governor:
     if state.quiet >= settings.clear_windows:
         return _close_episode(state, "the drift went away by itself")
@@ -341,35 +352,31 @@ def _collect(
 
 def _waits_for(state: Governor, now: float, settings: DriftSettings) -> str | None:
     """Why the retraining of a collecting episode does not begin yet."""
-    if state.rows < settings.retrain_rows:
-        return f"collected {state.rows} of {settings.retrain_rows} rows since the drift began"
+    needed = settings.retrain_rows
+    if state.rows < needed:
+        return f"collected {state.rows} of {needed} rows since the drift began"
     if _mode(state, settings) != "auto":
         return "a retraining is suggested: `vigil train`, then `vigil promote`"
-    return _spent(state, now, settings)
+    return state.budget(now, settings).used_up()
 
 
 def _close_episode(state: Governor, reason: str) -> Governor:
-    return replace(state, phase="watching", episode=None, rows=0, recent=(), reason=reason)
+    return replace(
+        state,
+        phase="watching",
+        episode=None,
+        rows=0,
+        recent=(),
+        reason=reason,
+    )
 
 
-def _today(state: Governor, now: float) -> list[float]:
-    """Seconds of each retraining of the last 24 hours."""
-    return [seconds for start, seconds in state.retrains if start > now - DAY_S]
-
-
-def _spent(state: Governor, now: float, settings: DriftSettings) -> str | None:
-    """Which budget of the last 24 hours is used up."""
-    today = _today(state, now)
-    retrains = settings.max_retrains_per_day
-    seconds = settings.max_retrain_seconds_per_day
-    if len(today) >= retrains:
-        return f"the budget of {retrains} retrainings a day is used up"
-    if sum(today) >= seconds:
-        return f"the budget of {seconds:g} s of retraining a day is used up"
-    return None
-
-
-def _begin(state: Governor, now: float, settings: DriftSettings, reason: str) -> Governor:
+def _begin(
+    state: Governor,
+    now: float,
+    settings: DriftSettings,
+    reason: str,
+) -> Governor:
     # Also old starts are kept: the clock may go back to their day.
     retrains = (*state.retrains, (now, 0.0))
     return replace(

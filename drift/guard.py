@@ -38,7 +38,8 @@ def _sum(arms: Sequence[ArmCounts], name: str) -> int:
 
 
 def _sum_latency(arms: Sequence[ArmCounts]) -> tuple[int, ...]:
-    buckets = zip(*(arm.latency for arm in arms), strict=True)
+    latencies = [arm.latency for arm in arms]
+    buckets = zip(*latencies, strict=True)
     return tuple(map(sum, buckets))
 
 
@@ -47,12 +48,14 @@ def evidence(hits: int, trials: int, rate: float) -> float:
 
     It is the likelihood of the mixture over all higher rates, against that of `rate`.
     """
-    if not 0 <= hits <= trials or not 0 < rate < 1:
+    is_possible = 0 <= hits <= trials and 0 < rate < 1
+    if not is_possible:
         return -math.inf
     misses = trials - hits
     above = _log_likelihood_above(hits, misses, rate)
-    at_rate = hits * math.log(rate) + misses * math.log1p(-rate)
-    return above - at_rate
+    hits_at_rate = hits * math.log(rate)
+    misses_at_rate = misses * math.log1p(-rate)
+    return above - (hits_at_rate + misses_at_rate)
 
 
 def _log_likelihood_above(hits: int, misses: int, rate: float) -> float:
@@ -150,7 +153,7 @@ class CanaryGuard:
             return None
         usual = usual_bucket(champion)
         limit = usual + SLOW_STEPS
-        slow = sum(self.canary.latency[limit + 1 :])
+        slow = self.canary.slower_than(limit)
         requests = self.canary.requests
         if not self._is_above(slow, requests, MAX_SLOW_RATE):
             return None

@@ -26,6 +26,10 @@ class LastRetraining(msgspec.Struct, frozen=True):
     at: float
 
 
+def _no_transitions() -> deque[Transition]:
+    return deque(maxlen=MAX_TRANSITIONS)
+
+
 @dataclass
 class MonitorMemory:
     """State of the governor, and what `/drift` tells of the past.
@@ -37,15 +41,30 @@ class MonitorMemory:
     cause: str = ""
     last_retraining: LastRetraining | None = None
     followed: str | None = None
-    transitions: deque[Transition] = field(default_factory=lambda: deque(maxlen=MAX_TRANSITIONS))
+    transitions: deque[Transition] = field(default_factory=_no_transitions)
 
     def to_json(self) -> JsonObject:
+        timeline = [msgspec.to_builtins(transition) for transition in self.transitions]
         return {
             "governor": self.governor.to_json(),
             "cause": self.cause,
             "last_retraining": msgspec.to_builtins(self.last_retraining),
             "followed": self.followed,
-            "timeline": [msgspec.to_builtins(transition) for transition in self.transitions],
+            "timeline": timeline,
+        }
+
+    def is_own(self, version: str) -> bool:
+        """Whether the last retraining has made this version."""
+        last = self.last_retraining
+        return last is not None and last.version == version
+
+    def status(self) -> JsonObject:
+        """Return what `/drift` shows of the past."""
+        timeline = [transition.status() for transition in self.transitions]
+        return {
+            "timeline": timeline,
+            "cause": self.cause,
+            "last_retraining": msgspec.to_builtins(self.last_retraining),
         }
 
     @classmethod

@@ -105,11 +105,11 @@ class DriftMonitor:
         state: IncidentState | None,
         limit: int,
         after: str | None,
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         """Return a page of incidents, the latest first."""
         return await asyncio.to_thread(self._answers.incidents, state, limit, after)
 
-    async def incident(self, incident_id: str) -> dict[str, Any]:
+    async def incident(self, incident_id: str) -> JsonObject:
         """Return an incident, and what people have said of it."""
         return await asyncio.to_thread(self._answers.incident, incident_id)
 
@@ -117,23 +117,23 @@ class DriftMonitor:
         """Take in a person's verdict on an incident."""
         return await asyncio.to_thread(self._answers.judge_incident, order)
 
-    async def verdicts(self) -> dict[str, Any]:
+    async def verdicts(self) -> JsonObject:
         """Return the incidents that people have judged, with their worst rows."""
         return await asyncio.to_thread(self._answers.verdicts)
 
-    async def silences(self) -> dict[str, Any]:
+    async def silences(self) -> JsonObject:
         return await asyncio.to_thread(self._answers.silences)
 
-    async def add_silence(self, order: JsonObject) -> dict[str, Any]:
+    async def add_silence(self, order: JsonObject) -> JsonObject:
         return await asyncio.to_thread(self._answers.add_silence, order)
 
-    async def remove_silence(self, silence_id: str) -> dict[str, Any]:
+    async def remove_silence(self, silence_id: str) -> JsonObject:
         return await asyncio.to_thread(self._answers.remove_silence, silence_id)
 
-    async def dismissal_rules(self) -> dict[str, Any]:
+    async def dismissal_rules(self) -> JsonObject:
         return await asyncio.to_thread(self._answers.dismissal_rules)
 
-    async def remove_rule(self, rule_id: str, by: str) -> dict[str, Any]:
+    async def remove_rule(self, rule_id: str, by: str) -> JsonObject:
         return await asyncio.to_thread(self._answers.remove_rule, rule_id, by)
 
     async def recent_rows(self, names: list[str], most: int) -> OrderedRows:

@@ -49,8 +49,13 @@ class Retraining:
         version: str,
     ) -> Retraining:
         """Return the end of a retraining that these sentences have decided."""
-        reason = f"{summary}: {'; '.join(detail)}"
-        return cls(outcome, reason, version, summary=summary, detail=tuple(detail))
+        return cls(
+            outcome,
+            f"{summary}: {'; '.join(detail)}",
+            version,
+            summary=summary,
+            detail=tuple(detail),
+        )
 
     def with_note(self, note: str) -> Retraining:
         """Return it with one more sentence."""
@@ -97,7 +102,8 @@ class Release:
             shadow = self._wait_for_shadow(version)
             verdict = self._judge_shadow(shadow)
             if not verdict.passed:
-                return _kept(version, "failed in the shadow", deciding_sentences(verdict.to_json()))
+                sentences = deciding_sentences(verdict.to_json())
+                return _kept(version, "failed in the shadow", sentences)
         if self._settings.canary_steps:
             return self._run_canary(version, gate, reason)
         self._promote(version, gate, shadow, reason=reason)
@@ -111,7 +117,9 @@ class Release:
         *,
         reason: str,
     ) -> None:
-        gates = {**gate, "shadow": shadow} if shadow else dict(gate)
+        gates = dict(gate)
+        if shadow:
+            gates["shadow"] = shadow
         promote_version(
             self._registry,
             version,
@@ -138,7 +146,9 @@ class Release:
         return self._rollout.shadow.summary(version) or NO_EVIDENCE
 
     def _is_complete(self, evidence: Fields) -> bool:
-        return evidence["errors"] > 0 or evidence["rows"] >= self._settings.shadow_rows
+        if evidence["errors"] > 0:
+            return True
+        return evidence["rows"] >= self._settings.shadow_rows
 
     def _run_canary(
         self,
@@ -151,13 +161,19 @@ class Release:
         while self._registry.canary() is not None:
             time.sleep(self._poll_interval_s)
         last = self._last_move(version)
-        if self._is_champion(version):
-            return _promoted(version, [*deciding_sentences(gate), last.reason])
-        return _kept(version, "was a canary, and stopped", [last.reason])
+        if not self._is_champion(version):
+            return _kept(version, "was a canary, and stopped", [last.reason])
+        sentences = deciding_sentences(gate)
+        return _promoted(version, [*sentences, last.reason])
 
     def _start_canary(self, version: str, reason: str) -> None:
-        steps = parse_canary_steps(self._settings.canary_steps)
-        start_canary(self._registry, version, steps, reason=reason, actor=ACTOR)
+        start_canary(
+            self._registry,
+            version,
+            parse_canary_steps(self._settings.canary_steps),
+            reason=reason,
+            actor=ACTOR,
+        )
 
     def _is_champion(self, version: str) -> bool:
         champion = self._registry.champion()

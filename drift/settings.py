@@ -36,10 +36,15 @@ class DriftSettings(RoomSettings):
     tracking_uri: str = tracking_uri_setting()
     model_name: ModelName = model_name_setting(Effect.ROLLING, "registered model to watch")
     jobs_url: str = setting(
-        "http://127.0.0.1:8265", Effect.ROLLING, "Ray job server that retrains", internal=True
+        "http://127.0.0.1:8265",
+        Effect.ROLLING,
+        "Ray job server that retrains",
+        internal=True,
     )
     mode: Mode = setting(
-        "auto", Effect.RECONFIGURE, "observe: report; suggest: also open episodes; auto: retrain"
+        "auto",
+        Effect.RECONFIGURE,
+        "observe: report; suggest: also open episodes; auto: retrain",
     )
     alpha: float = setting(
         0.01,
@@ -55,14 +60,23 @@ class DriftSettings(RoomSettings):
         ge=100,
     )
     cooldown_windows: int = setting(
-        10, Effect.RECONFIGURE, "windows after a retraining in which no episode opens", ge=0
+        10,
+        Effect.RECONFIGURE,
+        "windows after a retraining in which no episode opens",
+        ge=0,
     )
     cooldown_s: float = setting(
-        3600, Effect.RECONFIGURE, "seconds after a retraining in which no episode opens", ge=0
+        3600,
+        Effect.RECONFIGURE,
+        "seconds after a retraining in which no episode opens",
+        ge=0,
     )
     clear_windows: int = setting(3, Effect.RECONFIGURE, "quiet windows that close an episode", ge=1)
     max_retrains_per_day: int = setting(
-        4, Effect.RECONFIGURE, "retraining budget; 0 never retrains", ge=0
+        4,
+        Effect.RECONFIGURE,
+        "retraining budget; 0 never retrains",
+        ge=0,
     )
     max_retrain_seconds_per_day: float = setting(
         3600,
@@ -71,10 +85,16 @@ class DriftSettings(RoomSettings):
         ge=0,
     )
     schedule_hours: float = setting(
-        0, Effect.RECONFIGURE, "retrain also without drift, so long after the last; 0: never", ge=0
+        0,
+        Effect.RECONFIGURE,
+        "retrain also without drift, so long after the last; 0: never",
+        ge=0,
     )
     schedule_rows: int = setting(
-        0, Effect.RECONFIGURE, "the same after so many new rows; 0: never", ge=0
+        0,
+        Effect.RECONFIGURE,
+        "the same after so many new rows; 0: never",
+        ge=0,
     )
     window_s: float = setting(
         3600,
@@ -102,16 +122,26 @@ class DriftSettings(RoomSettings):
         ge=1,
     )
     canary_alert_band: float = setting(
-        4.0, Effect.RECONFIGURE, "alert rate of a canary, as a multiple of its budget", gt=1
+        4.0,
+        Effect.RECONFIGURE,
+        "alert rate of a canary, as a multiple of its budget",
+        gt=1,
     )
     disagreement_polls: int = setting(
-        3, Effect.RECONFIGURE, "polls of 2 s after which a replica that lags is an alert", ge=1
+        3,
+        Effect.RECONFIGURE,
+        "polls of 2 s after which a replica that lags is an alert",
+        ge=1,
     )
     captured_url: str = setting(
-        "", Effect.ROLLING, "s3:// URL of captured rows; empty: in the home"
+        "",
+        Effect.ROLLING,
+        "s3:// URL of captured rows; empty: in the home",
     )
     state_url: str = setting(
-        "", Effect.ROLLING, "s3:// URL of the monitor's state; empty: in the home"
+        "",
+        Effect.ROLLING,
+        "s3:// URL of the monitor's state; empty: in the home",
     )
     notify: SecretStr = setting(
         SecretStr(""),
@@ -138,22 +168,35 @@ class DriftSettings(RoomSettings):
         "has; empty: a file in the home",
     )
     keep_incidents: int = setting(
-        10_000, Effect.ROLLING, "closed incidents kept, the latest", ge=100
+        10_000,
+        Effect.ROLLING,
+        "closed incidents kept, the latest",
+        ge=100,
     )
     backend: Literal["ray", "github"] = setting(
-        "ray", Effect.RECONFIGURE, "who retrains: a Ray job here, or a GitHub workflow"
+        "ray",
+        Effect.RECONFIGURE,
+        "who retrains: a Ray job here, or a GitHub workflow",
     )
     github_url: str = setting("https://api.github.com", Effect.RECONFIGURE, "GitHub's API")
     github_repository: str = setting("", Effect.RECONFIGURE, "owner/name whose workflow retrains")
     github_workflow: str = setting(
-        "", Effect.RECONFIGURE, "file of the workflow to dispatch; empty: a repository_dispatch"
+        "",
+        Effect.RECONFIGURE,
+        "file of the workflow to dispatch; empty: a repository_dispatch",
     )
     github_ref: str = setting("main", Effect.RECONFIGURE, "branch of a workflow_dispatch")
     github_token: SecretStr = setting(
-        SecretStr(""), Effect.IN_PROCESS, "token that may dispatch", secret=True
+        SecretStr(""),
+        Effect.IN_PROCESS,
+        "token that may dispatch",
+        secret=True,
     )
     retrain_timeout_s: float = setting(
-        900, Effect.RECONFIGURE, "a retraining that takes longer has failed", gt=0
+        900,
+        Effect.RECONFIGURE,
+        "a retraining that takes longer has failed",
+        gt=0,
     )
     incident_alerts: int = setting(
         3,
@@ -164,7 +207,11 @@ class DriftSettings(RoomSettings):
         le=1000,
     )
     incident_window_rows: int = setting(
-        10, Effect.RECONFIGURE, "how many the last rows are for that", ge=1, le=10_000
+        10,
+        Effect.RECONFIGURE,
+        "how many the last rows are for that",
+        ge=1,
+        le=10_000,
     )
     incident_quiet_s: float = setting(
         300,
@@ -175,10 +222,17 @@ class DriftSettings(RoomSettings):
         le=604_800,
     )
     incident_min_length_s: float = setting(
-        0, Effect.RECONFIGURE, "an incident that is shorter is told to nobody", ge=0
+        0,
+        Effect.RECONFIGURE,
+        "an incident that is shorter is told to nobody",
+        ge=0,
     )
     incident_grade_step: float = setting(
-        0.2, Effect.RECONFIGURE, "rise of the grade of an incident that is told", gt=0, le=1
+        0.2,
+        Effect.RECONFIGURE,
+        "rise of the grade of an incident that is told",
+        gt=0,
+        le=1,
     )
     incident_min_deviation: float = setting(
         0.2,
@@ -187,10 +241,14 @@ class DriftSettings(RoomSettings):
         ge=0,
     )
     incident_feature_deviations: dict[str, float] = setting(
-        {}, Effect.RECONFIGURE, 'the same by feature: JSON {"latency": 0.5}'
+        {},
+        Effect.RECONFIGURE,
+        'the same by feature: JSON {"latency": 0.5}',
     )
     incident_absolute_deviations: dict[str, float] = setting(
-        {}, Effect.RECONFIGURE, 'least difference in the unit of a feature: JSON {"latency": 30}'
+        {},
+        Effect.RECONFIGURE,
+        'least difference in the unit of a feature: JSON {"latency": 30}',
     )
     incident_directions: dict[str, Literal["up", "down"]] = setting(
         {},
@@ -203,7 +261,10 @@ class DriftSettings(RoomSettings):
         "iCalendar file or URL, in whose events no incident opens; empty: none",
     )
     maintenance_poll_s: float = setting(
-        900, Effect.RECONFIGURE, "how often the calendar is read", ge=10
+        900,
+        Effect.RECONFIGURE,
+        "how often the calendar is read",
+        ge=10,
     )
 
     @field_validator("incident_feature_deviations", "incident_absolute_deviations")

@@ -44,7 +44,8 @@ class _PairEvidence:
         self.errors += report.errors
         self.dropped += report.dropped
         if report.scores is not None:
-            self._add_scores(np.asarray(report.scores, np.float64))
+            scores = np.asarray(report.scores, np.float64)
+            self._add_scores(scores)
         if report.alerts is not None:
             self.alerts += report.alerts.sum(axis=1)
         if report.seconds is not None:
@@ -57,7 +58,8 @@ class _PairEvidence:
         self._scores.append(scores)
         self._ranks = None
         while self._is_full_without_oldest():
-            self.kept_rows -= self._scores.popleft().shape[1]
+            oldest = self._scores.popleft()
+            self.kept_rows -= oldest.shape[1]
 
     def _is_full_without_oldest(self) -> bool:
         oldest = self._scores[0].shape[1]
@@ -88,14 +90,15 @@ class _PairEvidence:
         return {"champion_us_per_row": champion, "challenger_us_per_row": challenger}
 
     def _by_row(self, sums: Floats) -> list[float]:
-        return (sums / max(self.rows, 1)).tolist()
+        means = sums / max(self.rows, 1)
+        return means.tolist()
 
     def _agreement(self) -> RankAgreement:
         if self.rows < 2:
             return NO_AGREEMENT
         if self._ranks is None:
-            champion, challenger = np.concatenate(list(self._scores), axis=1)
-            self._ranks = compare_ranks(champion, challenger)
+            scores = np.concatenate(list(self._scores), axis=1)
+            self._ranks = compare_ranks(*scores)
         return self._ranks
 
 
@@ -116,8 +119,9 @@ class ShadowEvidence:
 
     def _evidence_of(self, report: ShadowReport) -> _PairEvidence:
         evidence = self._evidence
-        if evidence is None or evidence.pair != (report.champion, report.challenger):
-            evidence = _PairEvidence(report.champion, report.challenger)
+        pair = (report.champion, report.challenger)
+        if evidence is None or evidence.pair != pair:
+            evidence = _PairEvidence(*pair)
             self._evidence = evidence
         return evidence
 
@@ -137,14 +141,16 @@ def compare_ranks(champion: Floats, challenger: Floats) -> RankAgreement:
 
 
 def _top_overlap(champion: Floats, challenger: Floats) -> float:
-    count = max(1, round(len(champion) * TOP_SHARE))
+    share = round(len(champion) * TOP_SHARE)
+    count = max(1, share)
     shared = _top(champion, count) & _top(challenger, count)
     return len(shared) / count
 
 
 def _top(scores: Floats, count: int) -> set[int]:
     """Rows with the highest scores."""
-    return set(np.argsort(-scores, kind="stable")[:count].tolist())
+    by_score = np.argsort(-scores, kind="stable")
+    return set(by_score[:count].tolist())
 
 
 def _finite(value: float) -> float | None:

@@ -22,17 +22,18 @@ from drift.events import (
     WindowJudged,
 )
 from drift.feedback import Feedback, Label
-from drift.governor import Governor, retrains_left
+from drift.governor import Governor
 from drift.incidents.desk import IncidentDesk
 from drift.incidents.episodes import follow_events
+from drift.leased_memory import LeasedMemory
 from drift.memory import LastRetraining, MonitorMemory
 from drift.raw_rows import RecentRawRows
 from drift.release import Retraining
 from drift.replicas import Replicas
 from drift.rollout import Rollout
 from drift.settings import DriftSettings, Mode
-from drift.state import LostLease, StateStore, open_state_store
-from drift.verdict import VerdictKind
+from drift.state import StateStore, open_state_store
+from drift.verdict import Verdict
 from drift.window import Window, open_captured_windows
 from serve.metrics import DriftMetrics
 from serve.model.report import CapturedRows, ReplicaReport
@@ -49,7 +50,6 @@ log = logging.getLogger("ray.serve")
 class Watch:
     """Thread-safe; `lock` is held while it decides, and by whoever reads more than one thing."""
 
-    is_leader = False
     comparison: Comparison | None = None
     _rows_seen = 0
 
@@ -57,17 +57,17 @@ class Watch:
         self.lock = threading.RLock()
         self.settings = settings
         self.home = Home(settings.home).create()
+        folder = self.home.state
         self.metrics = DriftMetrics()
         self.events = Events()
-        self.memory = MonitorMemory()
         self.rollout = Rollout(settings, self.metrics)
-        self.feedback = Feedback(self.home.state / "feedback.json", self.metrics)
-        self.desk = IncidentDesk(settings, self.home.state, self.metrics)
+        self.feedback = Feedback(folder / "feedback.json", self.metrics)
+        self.desk = IncidentDesk(settings, folder, self.metrics)
         self._live_rows = follow_events(self.desk, self.events)
         self._replicas = Replicas()
         self.recent = RecentRawRows()
         self._captured = open_captured_windows(settings)
-        self._store = store or open_state_store(settings.state_url, self.home.state)
+        self._leased = LeasedMemory(store or open_state_store(settings.state_url, folder))
         self.acquire_lease()
 
     def follow_settings(self, settings: DriftSettings) -> None:
@@ -79,30 +79,24 @@ class Watch:
             self.desk.follow_settings(settings)
 
     def acquire_lease(self) -> bool:
-        """Become, or stay, the leader, where nobody else is.
-
-        A new leader goes on where the former stopped.
-        """
+        """Become, or stay, the leader, where nobody else is."""
         with self.lock:
-            was_leader = self.is_leader
-            self.is_leader = self._try_lease()
-            if self.is_leader and not was_leader:
-                self._load()
-        self.desk.follow_lease(self.is_leader)
-        return self.is_leader
-
-    def _try_lease(self) -> bool:
-        try:
-            return self._store.acquire_lease()
-        except OSError as error:
-            log.warning("the monitor's state cannot be reached, nothing is decided: %s", error)
-            return False
+            is_leader = self._leased.acquire_lease()
+        self.desk.follow_lease(is_leader)
+        return is_leader
 
     def close(self) -> None:
         """Let another watch take over."""
         self.desk.close()
-        self._store.release()
-        self.is_leader = False
+        self._leased.release()
+
+    @property
+    def memory(self) -> MonitorMemory:
+        return self._leased.content
+
+    @property
+    def is_leader(self) -> bool:
+        return self._leased.is_leader
 
     @property
     def state(self) -> Governor:
@@ -144,9 +138,11 @@ class Watch:
         self.desk.save()
 
     def _publish_report(self, report: ReplicaReport, now: float) -> None:
-        replicas = [replica.served for replica in self._replicas.live(now)]
+        live = self._replicas.live(now)
+        replicas = [replica.served for replica in live]
         desired = self.rollout.desired_version(self.following)
-        self.events.publish(ReportReceived(now, report, replicas, desired))
+        received = ReportReceived(now, report, replicas, desired)
+        self.events.publish(received)
 
     def _take_rows(self, batch: CapturedRows, now: float) -> None:
         self._rows_seen += len(batch.rows)
@@ -154,19 +150,30 @@ class Watch:
             return
         batch = self.recent.take(batch)
         silenced = self._live_rows.take(batch, now)
-        comparison = self.comparison
-        if comparison is None or batch.version != comparison.champion.version:
+        comparison = self._comparison_with(batch.version)
+        if comparison is None:
             self.metrics.skipped.inc(len(batch.rows))
-        elif silenced.any():
-            self._compare(comparison, batch.where(~silenced), now)
-        else:
-            self._compare(comparison, batch, now)
+            return
+        compared = batch.where(~silenced) if silenced.any() else batch
+        self._compare(comparison, compared, now)
 
-    def _compare(self, comparison: Comparison, batch: CapturedRows, now: float) -> None:
-        alerts = comparison.alerts(batch.scores)
-        self.feedback.answered(
-            AnsweredRows(batch.requests, alerts, batch.version, batch.number_rows())
+    def _comparison_with(self, version: str) -> Comparison | None:
+        """The comparison with the champion, if that is this version."""
+        return self.comparison if version == self.following else None
+
+    def _compare(
+        self,
+        comparison: Comparison,
+        batch: CapturedRows,
+        now: float,
+    ) -> None:
+        answered = AnsweredRows(
+            batch.requests,
+            comparison.alerts(batch.scores),
+            batch.version,
+            batch.number_rows(),
         )
+        self.feedback.answered(answered)
         for window in comparison.window.add(batch, now):
             self._judge(comparison, window, now)
 
@@ -180,9 +187,10 @@ class Watch:
             self._follow_schedule(now)
 
     def _judge_old_window(self, comparison: Comparison, now: float) -> None:
-        oldest = now - self.settings.window_s
-        is_judged = self.settings.window_s > 0
-        window = comparison.window.flush_if_older_than(oldest) if is_judged else None
+        longest = self.settings.window_s
+        if longest <= 0:
+            return
+        window = comparison.window.flush_if_older_than(now - longest)
         if window is not None:
             self._judge(comparison, window, now)
 
@@ -192,9 +200,14 @@ class Watch:
         if after != before:
             self._note_cause(before, after, after.reason)
             self._move(after, now)
-            self._save()
+            self._leased.save()
 
-    def _note_cause(self, before: Governor, after: Governor, cause: str) -> None:
+    def _note_cause(
+        self,
+        before: Governor,
+        after: Governor,
+        cause: str,
+    ) -> None:
         """Remember why a retraining begins, if one does."""
         if governor.begins_retraining(before, after):
             self.memory.cause = f"{cause} (episode {after.episode})"
@@ -202,104 +215,108 @@ class Watch:
     def switch(self, mode: Mode | None, now: float) -> None:
         """Set the governor's mode by hand; None: the settings' one."""
         with self.lock:
-            self._require_lease()
-            self._move(governor.on_mode(self.state, mode), now)
-            self._save()
+            self._leased.require()
+            switched = governor.on_mode(self.state, mode)
+            self._move(switched, now)
+            self._leased.save()
 
     def label(self, labels: list[Label]) -> dict[str, int]:
         """Take in what people say of scored rows."""
         with self.lock:
-            self._require_lease()
+            self._leased.require()
             return self.feedback.tell(labels, self._captured)
 
-    def _require_lease(self) -> None:
-        if not self.is_leader:
-            raise LostLease("another monitor holds the state: ask the cluster that it runs on")
-
-    def follow(self, champion: Version, bundle: ModelBundle, now: float) -> None:
+    def follow(
+        self,
+        champion: Version,
+        bundle: ModelBundle,
+        now: float,
+    ) -> None:
         """Compare with the reference of this champion from now on."""
+        followed = ChampionFollowed(champion.version, bundle)
         with self.lock:
             self._forget_former(champion, now)
             self.memory.followed = champion.version
             self.comparison = Comparison(champion, bundle)
             self.rollout.budget = bundle.threshold.budget
-            self.events.publish(ChampionFollowed(champion.version, bundle))
-            self._save()
+            self.events.publish(followed)
+            self._leased.save()
 
     def _forget_former(self, champion: Version, now: float) -> None:
-        if self.memory.followed in (None, champion.version):
+        former = self.memory.followed
+        if former in (None, champion.version):
             return
-        is_own = self._is_own(champion)
-        self._move(governor.on_champion(self.state, own=is_own), now)
-
-    def _is_own(self, champion: Version) -> bool:
-        """Whether the last retraining has made this champion."""
-        last = self.memory.last_retraining
-        return last is not None and last.version == champion.version
+        is_own = self.memory.is_own(champion.version)
+        anew = governor.on_champion(self.state, own=is_own)
+        self._move(anew, now)
 
     def finish(self, result: Retraining, now: float) -> None:
         """End the retraining of the open episode."""
         with self.lock:
             self._end_retraining(result, now)
-            self.memory.last_retraining = self._retraining_to_remember(result, now)
-            self.events.publish(RetrainingEnded(result.outcome, self.state.retrain_seconds))
-            self._save()
+            self.memory.last_retraining = LastRetraining(
+                outcome=result.outcome,
+                reason=result.reason,
+                version=result.version,
+                cause=self.cause,
+                at=now,
+            )
+            seconds = self.state.retrain_seconds
+            ended = RetrainingEnded(result.outcome, seconds)
+            self.events.publish(ended)
+            self._leased.save()
 
     def _end_retraining(self, result: Retraining, now: float) -> None:
         after = governor.on_retrained(
-            self.state, result.outcome, result.reason, now=now, settings=self.settings
+            self.state,
+            result.outcome,
+            result.reason,
+            now=now,
+            settings=self.settings,
         )
         self._move(after, now, result)
-
-    def _retraining_to_remember(self, result: Retraining, now: float) -> LastRetraining:
-        return LastRetraining(
-            outcome=result.outcome,
-            reason=result.reason,
-            version=result.version,
-            cause=self.cause,
-            at=now,
-        )
 
     def status(self, now: float) -> JsonObject:
         """Return what `/drift` answers."""
         with self.lock:
+            comparison = self.comparison
+            compared = comparison.status() if comparison else NOTHING
             return {
-                **(self.comparison.status() if self.comparison else NOTHING),
+                **compared,
                 "governor": self._governor_status(now),
                 "standby": not self.is_leader,
-                **self._memory_status(),
+                **self.memory.status(),
                 "feedback": self._feedback_status(),
                 "retrains": self.state.retrained,
                 "rows_seen": self._rows_seen,
                 **self._replicas_status(now),
             }
 
-    def _memory_status(self) -> JsonObject:
-        memory = self.memory
-        return {
-            "timeline": [transition.status() for transition in memory.transitions],
-            "cause": memory.cause,
-            "last_retraining": msgspec.to_builtins(memory.last_retraining),
-        }
-
     def _replicas_status(self, now: float) -> JsonObject:
         live = self._replicas.live(now)
         served = [replica.served for replica in live]
         rollout = self.rollout.status(served, now, self.following)
-        return {"replicas": [replica.status() for replica in live], **rollout}
+        replicas = [replica.status() for replica in live]
+        return {"replicas": replicas, **rollout}
 
     def _governor_status(self, now: float) -> JsonObject:
-        left = retrains_left(self.state, now, self.settings)
-        return {**self.state.status(), "mode": self.mode, "retrains_left": left}
-
-    def _feedback_status(self) -> JsonObject:
+        budget = self.state.budget(now, self.settings)
         return {
-            "all": self.feedback.figures(),
-            "champion": self.feedback.figures(self.following),
-            "incidents": self.desk.precision.status(),
+            **self.state.status(),
+            "mode": self.mode,
+            "retrains_left": budget.retrains_left,
         }
 
-    def _judge(self, comparison: Comparison, window: Window, now: float) -> None:
+    def _feedback_status(self) -> JsonObject:
+        rows = self.feedback.status(self.following)
+        return {**rows, "incidents": self.desk.precision.status()}
+
+    def _judge(
+        self,
+        comparison: Comparison,
+        window: Window,
+        now: float,
+    ) -> None:
         former = comparison.last_kind
         verdict = comparison.judge(window, self.settings.alpha)
         if verdict.kind != "data break":
@@ -307,9 +324,7 @@ class Watch:
         if verdict.kind != "none":
             log.warning("%s", verdict.sentence)
         before = self.state
-        after = self._after_window(verdict.kind, window, now)
-        self._note_cause(before, after, verdict.sentence)
-        self._move(after, now)
+        self._decide(verdict, window, now)
         judged = WindowJudged(
             at=now,
             version=comparison.champion.version,
@@ -317,21 +332,29 @@ class Watch:
             rows=window.rows,
             since=window.since,
             former=former,
-            governor=after,
-            is_onset=governor.opens_episode(before, after),
+            governor=self.state,
+            is_onset=governor.opens_episode(before, self.state),
         )
         self.events.publish(judged)
-        self._save()
+        self._leased.save()
 
-    def _after_window(self, kind: VerdictKind, window: Window, now: float) -> Governor:
-        return governor.on_window(
+    def _decide(
+        self,
+        verdict: Verdict,
+        window: Window,
+        now: float,
+    ) -> None:
+        """Let the governor take in the verdict."""
+        after = governor.on_window(
             self.state,
-            kind,
+            verdict.kind,
             since=window.since,
             rows=len(window.rows),
             now=now,
             settings=self.settings,
         )
+        self._note_cause(self.state, after, verdict.sentence)
+        self._move(after, now)
 
     def _capture(self, comparison: Comparison, window: Window) -> None:
         """Keep the rows; a full disk, or an S3 that is away, costs the window, not the service."""
@@ -343,13 +366,18 @@ class Watch:
             self.metrics.capture_failures.inc()
             log.warning("a window of captured rows is lost: %s", error)
 
-    def _move(self, after: Governor, now: float, result: Retraining | None = None) -> None:
+    def _move(
+        self,
+        after: Governor,
+        now: float,
+        result: Retraining | None = None,
+    ) -> None:
         """Take the new state; a transition is logged, remembered and published."""
         before = self.state
         self.memory.governor = after
-        if (before.phase, before.mode) == (after.phase, after.mode):
+        if before.phase == after.phase and before.mode == after.mode:
             return
-        transition = _transition(before, after, now)
+        transition = Transition.between(before, after, now)
         if result is not None:
             transition = self._with_outcome(transition, result)
         self._tell(transition)
@@ -360,40 +388,10 @@ class Watch:
         self.events.publish(transition)
 
     def _with_outcome(self, transition: Transition, result: Retraining) -> Transition:
+        cooldown = governor.cooldown_of(self.settings)
         return msgspec.structs.replace(
             transition,
             outcome=result.outcome,
             summary=result.summary or result.reason,
-            detail=(*result.detail, governor.cooldown_of(self.settings)),
+            detail=(*result.detail, cooldown),
         )
-
-    def _load(self) -> None:
-        """Go on where a former leader stopped; a state of another form is begun anew."""
-        try:
-            stored = self._store.load()
-            if stored is not None:
-                self.memory = MonitorMemory.from_json(stored)
-        except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
-            log.warning("the monitor's state cannot be read, it starts anew: %s", error)
-
-    def _save(self) -> None:
-        if not self.is_leader:
-            return
-        try:
-            self._store.save(self.memory.to_json())
-        except LostLease as error:
-            self.is_leader = False
-            log.warning("standing by: %s", error.message)
-        except OSError as error:
-            log.warning("the monitor's state cannot be written: %s", error)
-
-
-def _transition(before: Governor, after: Governor, now: float) -> Transition:
-    return Transition(
-        at=now,
-        phase=after.phase,
-        episode=after.episode,
-        reason=after.reason,
-        former=before.phase,
-        trigger=after.trigger,
-    )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -30,6 +32,16 @@ class Window:
     numbering: Numbering
     since: float
 
+    @classmethod
+    def joined(cls, parts: Sequence[CapturedRows], since: float) -> Window:
+        return cls(
+            rows=np.concatenate([part.rows for part in parts]),
+            scores=np.concatenate([part.scores for part in parts]),
+            requests=list(chain.from_iterable(part.requests for part in parts)),
+            numbering=np.concatenate([part.number_rows() for part in parts]),
+            since=since,
+        )
+
 
 class TumblingWindow:
     """Collects rows and hands out full windows of `size` rows; holds less than one at any time."""
@@ -52,7 +64,8 @@ class TumblingWindow:
         begin = 0
         while begin < len(batch.rows):
             end = begin + self.size - len(self)
-            self._append(batch.part(slice(begin, end)), now)
+            part = batch.part(slice(begin, end))
+            self._append(part, now)
             full += self._finish_full()
             begin = end
         return full
@@ -65,18 +78,12 @@ class TumblingWindow:
 
     def _finish_full(self) -> list[Window]:
         """The window, if it is full."""
-        return [self._finish()] if len(self) == self.size else []
+        is_full = len(self) == self.size
+        return [self._finish()] if is_full else []
 
     def _finish(self) -> Window:
         """The window as it is; the next one begins."""
-        parts = self._parts
-        window = Window(
-            rows=np.concatenate([part.rows for part in parts]),
-            scores=np.concatenate([part.scores for part in parts]),
-            requests=[request for part in parts for request in part.requests],
-            numbering=np.concatenate([part.number_rows() for part in parts]),
-            since=self._since,
-        )
+        window = Window.joined(self._parts, self._since)
         self._clear()
         return window
 

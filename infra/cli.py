@@ -21,7 +21,9 @@ _CHANGE_COLUMNS = ("effect", "object", "what", "runs twice", "for at most")
 @click.group(invoke_without_command=True)
 @click.option("--env", "environment", help="stack whose Pulumi.ENV.yaml is rendered")
 @click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), help="folder to write into"
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="folder to write into",
 )
 @json_option
 @click.pass_context
@@ -129,7 +131,12 @@ def settings_command(environment: str, out: Path, as_json: bool) -> None:
         click.echo(f"settings of {environment} in {out}")
 
 
-def _report_files(files: list[Path], out: Path, as_json: bool, **more: str) -> None:
+def _report_files(
+    files: list[Path],
+    out: Path,
+    as_json: bool,
+    **more: str,
+) -> None:
     if as_json:
         names = [str(file.relative_to(out)) for file in files]
         print_json({**more, "out": str(out), "files": names})

@@ -183,7 +183,11 @@ def _network(settings: PlatformFields) -> Iterator[str]:
 def _blocks(settings: PlatformFields) -> dict[str, str]:
     """Blocks of addresses that must not overlap, by the key that names each."""
     peers = {f"peerCidrs[{index}]": peer for index, peer in enumerate(settings.peer_cidrs)}
-    return {"vpcCidr": settings.vpc_cidr, "serviceCidr": settings.service_cidr, **peers}
+    return {
+        "vpcCidr": settings.vpc_cidr,
+        "serviceCidr": settings.service_cidr,
+        **peers,
+    }
 
 
 def _stream_of_the_stack(settings: PlatformFields) -> Iterator[str]:

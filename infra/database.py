@@ -46,7 +46,13 @@ class Database(Component):
         super().__init__("vigil:infra:Database", name, {}, opts)
         self._args = args
         self._place = args.place
-        group = open_port(name, "PostgreSQL", POSTGRES_PORT, place=args.place, opts=self.child)
+        group = open_port(
+            name,
+            "PostgreSQL",
+            POSTGRES_PORT,
+            place=args.place,
+            opts=self.child,
+        )
         self.instance = self._instance(name, group)
         self.address = self.instance.address
         self.secret_arn = self.instance.master_user_secrets.apply(_first_secret)

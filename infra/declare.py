@@ -16,6 +16,7 @@ from infra.fields import PROJECT, ROOM_SETTINGS
 from infra.settings import PlatformSettings
 from infra.stack_keys import ROOM_SECRETS, SECRET_KEYS, declared_keys
 from infra.stack_settings import ROOT
+from vigil.json_types import JsonObject
 from vigil.room_settings import RoomSettings
 
 _CONFIG_SECTION = "config:\n"
@@ -47,7 +48,12 @@ _SECRET_DESCRIPTIONS = {
     ),
 }
 _OBJECT_NOTE = ": an object, docs/settings.md has its keys"
-_PLAIN_TYPES = {"typing.": "", "pathlib.": "", "NoneType": "None", "SecretStr": "text"}
+_PLAIN_TYPES = {
+    "typing.": "",
+    "pathlib.": "",
+    "NoneType": "None",
+    "SecretStr": "text",
+}
 _BOUND_SIGNS = {
     "ge": ">=",
     "gt": ">",
@@ -109,13 +115,13 @@ Keys of infrastructure: `pulumi config set vigil:KEY VALUE`.
 """
 
 
-def project_config() -> dict[str, dict[str, Any]]:
+def project_config() -> dict[str, JsonObject]:
     """The section `config` of Pulumi.yaml."""
     kinds = declared_keys().items()
     return {f"{PROJECT}:{key}": _declaration(key, kind) for key, kind in kinds}
 
 
-def _declaration(key: str, kind: str) -> dict[str, Any]:
+def _declaration(key: str, kind: str) -> JsonObject:
     items = {"items": {"type": "string"}} if kind == "array" else {}
     return {
         "description": _describe(key),

@@ -174,7 +174,9 @@ def lock_state(state_bucket: str, place: AwsPlace) -> Statements:
     bucket = BucketName(state_bucket)
     read = allow("ReadState", ("s3:GetObject",), [bucket.objects()])
     lock = allow(
-        "LockState", ("s3:DeleteObject", "s3:PutObject"), [bucket.objects(".pulumi/locks/")]
+        "LockState",
+        ("s3:DeleteObject", "s3:PutObject"),
+        [bucket.objects(".pulumi/locks/")],
     )
     return [_list_state(state_bucket), _use_state_key(place), read, lock]
 
@@ -227,7 +229,9 @@ def _manage_buckets(prefix: str, state_bucket: str) -> Statement:
     own = f"arn:aws:s3:::{prefix}*"
     state = f"arn:aws:s3:::{state_bucket}"
     return allow(
-        "Buckets", service_actions("s3", _BUCKET_VERBS), [own, f"{own}/*", state, f"{state}/*"]
+        "Buckets",
+        service_actions("s3", _BUCKET_VERBS),
+        [own, f"{own}/*", state, f"{state}/*"],
     )
 
 

@@ -30,7 +30,7 @@ def _differing_keys(old: JsonObject, new: JsonObject, path: ObjectPath) -> Itera
             yield from differing_paths(before, after, (*path, str(key)))
 
 
-def _by_name(elements: list[Any]) -> dict[str, Any]:
+def _by_name(elements: list[Any]) -> JsonObject:
     """A list as an object by the names of its elements, or by their places where they have none."""
     names = [_name(element, index) for index, element in enumerate(elements)]
     if len(set(names)) < len(names):

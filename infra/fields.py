@@ -45,13 +45,16 @@ class PlatformFields(BaseModel):
     )
 
     serve: ServeSettings = Field(
-        default_factory=ServeSettings.from_values, description="what serving and streams are told"
+        default_factory=ServeSettings.from_values,
+        description="what serving and streams are told",
     )
     drift: DriftSettings = Field(
-        default_factory=DriftSettings.from_values, description="what drift monitoring is told"
+        default_factory=DriftSettings.from_values,
+        description="what drift monitoring is told",
     )
     train: TrainSettings = Field(
-        default_factory=TrainSettings.from_values, description="what training is told"
+        default_factory=TrainSettings.from_values,
+        description="what training is told",
     )
 
     environment: str = Field(pattern=r"^[a-z][a-z0-9-]{1,15}$", description="name of the stack")
@@ -60,7 +63,8 @@ class PlatformFields(BaseModel):
         description="aws: all from nothing; kubernetes: the cluster of the kubeconfig",
     )
     owner: str = Field(
-        default="", description="tag Owner: who answers for the platform (required on aws)"
+        default="",
+        description="tag Owner: who answers for the platform (required on aws)",
     )
     cost_center: str = Field(default="", description="tag CostCenter: who pays (required on aws)")
     protect: bool = Field(
@@ -104,17 +108,22 @@ class PlatformFields(BaseModel):
         description="AWS account; the provider refuses any other (required on aws)",
     )
     region: str = Field(
-        default="eu-west-1", pattern=r"^[a-z]{2}(-[a-z]+)+-\d$", description="AWS region"
+        default="eu-west-1",
+        pattern=r"^[a-z]{2}(-[a-z]+)+-\d$",
+        description="AWS region",
     )
     zones: Zones = Field(
-        default=("a", "b"), description="letters of two or three availability zones"
+        default=("a", "b"),
+        description="letters of two or three availability zones",
     )
     vpc_cidr: str = Field(default="10.20.0.0/16", description="addresses of the VPC, /16 to /20")
     service_cidr: str = Field(
-        default="172.20.0.0/16", description="addresses of Kubernetes services"
+        default="172.20.0.0/16",
+        description="addresses of Kubernetes services",
     )
     peer_cidrs: Blocks = Field(
-        default=(), description="blocks that the VPC will be connected to; must not overlap it"
+        default=(),
+        description="blocks that the VPC will be connected to; must not overlap it",
     )
     nat_per_zone: bool = Field(default=False, description="a NAT gateway per zone instead of one")
     interface_endpoints: tuple[str, ...] = Field(
@@ -122,14 +131,18 @@ class PlatformFields(BaseModel):
         description="AWS services that are reached inside the VPC (S3 always is)",
     )
     log_retention_days: RetentionDays = Field(
-        default=30, description="days that flow logs and control-plane logs are kept"
+        default=30,
+        description="days that flow logs and control-plane logs are kept",
     )
 
     kubernetes_version: str = Field(
-        default="1.35", pattern=r"^1\.\d+$", description="version of the EKS control plane"
+        default="1.35",
+        pattern=r"^1\.\d+$",
+        description="version of the EKS control plane",
     )
     public_access_cidrs: ClosedBlocks = Field(
-        default=(), description="who may reach the cluster's API from outside; none: private only"
+        default=(),
+        description="who may reach the cluster's API from outside; none: private only",
     )
     admin_principals: tuple[str, ...] = Field(
         default=(),
@@ -138,19 +151,25 @@ class PlatformFields(BaseModel):
         "(required on aws without githubRepository)",
     )
     viewer_principals: tuple[str, ...] = Field(
-        default=(), description="ARNs of IAM roles that may look into the cluster"
+        default=(),
+        description="ARNs of IAM roles that may look into the cluster",
     )
     nodes: Literal["karpenter", "auto", "static"] = Field(
-        default="karpenter", description="who adds nodes: Karpenter, EKS Auto Mode, nobody"
+        default="karpenter",
+        description="who adds nodes: Karpenter, EKS Auto Mode, nobody",
     )
     system_instance_types: InstanceTypes = Field(
-        default=("m6i.large",), description="instance types of the system node group"
+        default=("m6i.large",),
+        description="instance types of the system node group",
     )
     ray_instance_types: InstanceTypes = Field(
-        default=("m6i.2xlarge",), description="instance types of the static Ray node groups"
+        default=("m6i.2xlarge",),
+        description="instance types of the static Ray node groups",
     )
     ray_node_cpu_limit: int = Field(
-        default=64, ge=4, description="most CPUs that Karpenter buys per node pool"
+        default=64,
+        ge=4,
+        description="most CPUs that Karpenter buys per node pool",
     )
     spot_serving: bool = Field(
         default=True,
@@ -158,7 +177,8 @@ class PlatformFields(BaseModel):
     )
 
     image: str = Field(
-        default="", description="the Vigil image; empty: the stack's own ECR repository at imageTag"
+        default="",
+        description="the Vigil image; empty: the stack's own ECR repository at imageTag",
     )
     image_tag: str = Field(
         default="",
@@ -168,14 +188,18 @@ class PlatformFields(BaseModel):
     head_memory_gib: int = Field(default=8, ge=2, description="memory of a Ray head pod")
     worker_cpu: int = Field(default=4, ge=1, description="CPUs of a Ray worker pod that serves")
     worker_memory_gib: int = Field(
-        default=8, ge=2, description="memory of a Ray worker pod that serves"
+        default=8,
+        ge=2,
+        description="memory of a Ray worker pod that serves",
     )
     min_workers: int = Field(default=2, ge=1, description="serving worker pods at rest")
     max_workers: int = Field(default=8, ge=1, description="serving worker pods under load")
     train_cpu: int = Field(default=4, ge=1, description="CPUs of a training worker pod")
     train_memory_gib: int = Field(default=16, ge=2, description="memory of a training worker pod")
     max_train_workers: int = Field(
-        default=4, ge=1, description="training worker pods; none runs at rest"
+        default=4,
+        ge=1,
+        description="training worker pods; none runs at rest",
     )
     replicas_per_worker: int = Field(
         default=0,
@@ -185,7 +209,8 @@ class PlatformFields(BaseModel):
         " restarts replicas in turn)",
     )
     haproxy: bool = Field(
-        default=True, description="Ray Serve's HAProxy mode; off: its default proxy"
+        default=True,
+        description="Ray Serve's HAProxy mode; off: its default proxy",
     )
     train_schedule: str = Field(
         default="",
@@ -199,7 +224,8 @@ class PlatformFields(BaseModel):
         ),
     )
     gcs_fault_tolerance: Literal["none", "redis"] = Field(
-        default="none", description="where Ray keeps cluster state across a head's death"
+        default="none",
+        description="where Ray keeps cluster state across a head's death",
     )
     redis_address: str = Field(
         default="",
@@ -229,10 +255,13 @@ class PlatformFields(BaseModel):
         ),
     )
     home_size_gib: int = Field(
-        default=50, ge=1, description="size that the shared folder is claimed with"
+        default=50,
+        ge=1,
+        description="size that the shared folder is claimed with",
     )
     mlflow_store: Literal["postgres", "sqlite"] = Field(
-        default="postgres", description="MLflow's database; sqlite: one replica, files on a volume"
+        default="postgres",
+        description="MLflow's database; sqlite: one replica, files on a volume",
     )
     mlflow_replicas: int = Field(default=2, ge=1, description="MLflow servers")
     database_class: str = Field(
@@ -249,11 +278,14 @@ class PlatformFields(BaseModel):
     database_multi_az: bool = Field(default=False, description="a standby in a second zone")
     backup_days: int = Field(default=7, ge=1, le=35, description="days of RDS backups")
     captured_days: int = Field(
-        default=90, ge=7, description="days that captured rows are kept in S3"
+        default=90,
+        ge=7,
+        description="days that captured rows are kept in S3",
     )
 
     stream_mode: Literal["ON_DEMAND", "PROVISIONED"] = Field(
-        default="ON_DEMAND", description="how Kinesis is billed and scaled"
+        default="ON_DEMAND",
+        description="how Kinesis is billed and scaled",
     )
     stream_shards: int = Field(
         default=1,
@@ -269,27 +301,33 @@ class PlatformFields(BaseModel):
     )
 
     ingress: Literal["none", "alb", "gateway"] = Field(
-        default="none", description="how port 8000 is reached from outside the cluster"
+        default="none",
+        description="how port 8000 is reached from outside the cluster",
     )
     hostname: str = Field(
-        default="", description="host name of the service (required with an ingress)"
+        default="",
+        description="host name of the service (required with an ingress)",
     )
     certificate_arn: str = Field(
-        default="", description="ACM certificate of hostname (required with ingress alb)"
+        default="",
+        description="ACM certificate of hostname (required with ingress alb)",
     )
     ingress_cidrs: Blocks = Field(
-        default=("10.0.0.0/8",), description="who may reach the load balancer"
+        default=("10.0.0.0/8",),
+        description="who may reach the load balancer",
     )
     gateway_class: str = Field(default="envoy", description="GatewayClass for ingress gateway")
     monitoring: bool = Field(
-        default=True, description="install kube-prometheus-stack, rules and dashboards"
+        default=True,
+        description="install kube-prometheus-stack, rules and dashboards",
     )
     alert_receiver: Literal["none", "webhook", "slack", "pagerduty", "msteams"] = Field(
         default="none",
         description="whom Alertmanager tells of alerts and incidents (secret alertReceiverSecret)",
     )
     delivery: Literal["pulumi", "argocd"] = Field(
-        default="pulumi", description="who applies the workloads: this program, or Argo CD from git"
+        default="pulumi",
+        description="who applies the workloads: this program, or Argo CD from git",
     )
     git_url: str = Field(
         default="",
@@ -302,10 +340,13 @@ class PlatformFields(BaseModel):
         description="OWNER/NAME whose workflows may plan and apply; empty: none",
     )
     state_bucket: str = Field(
-        default="", description="bucket of Pulumi's state, which the workflows read and lock"
+        default="",
+        description="bucket of Pulumi's state, which the workflows read and lock",
     )
     budget_usd: int = Field(
-        default=1000, ge=1, description="monthly budget; 80 % spent or 100 % forecast alarms"
+        default=1000,
+        ge=1,
+        description="monthly budget; 80 % spent or 100 % forecast alarms",
     )
     budget_email: str = Field(default="", description="who is alarmed; empty: no budget is made")
 
@@ -328,16 +369,6 @@ class PlatformFields(BaseModel):
     @property
     def tags(self) -> Tags:
         return Tags(self.environment, self.owner, self.cost_center)
-
-    @property
-    def zone_names(self) -> tuple[str, ...]:
-        return tuple(f"{self.region}{letter}" for letter in self.zones)
-
-    @property
-    def image_ref(self) -> str:
-        """The image that all pods of Vigil run."""
-        registry = f"{self.account_id}.dkr.ecr.{self.region}.amazonaws.com"
-        return self.image or f"{registry}/{self.name}/vigil:{self.image_tag}"
 
     @property
     def lease_table(self) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from infra.arns import BucketName
+from vigil.json_types import JsonObject
 
 Statement = dict[str, Any]
 Statements = list[Statement]
@@ -43,7 +44,7 @@ def allow(
     sid: str,
     actions: Sequence[str],
     resources: Sequence[str],
-    **conditions: dict[str, Any],
+    **conditions: JsonObject,
 ) -> Statement:
     """Return one statement; `conditions` by operator."""
     statement: Statement = {

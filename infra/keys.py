@@ -53,7 +53,9 @@ class Keys(Component):
         super().__init__("vigil:infra:Keys", name, {}, opts)
         self._args = args
         self.data = self._key(
-            "data", "Vigil: buckets, database, stream, images, files, logs", args.log_groups
+            "data",
+            "Vigil: buckets, database, stream, images, files, logs",
+            args.log_groups,
         )
         self.secrets = self._key("secrets", "Vigil: Kubernetes secrets")
         self.register_outputs({"data": self.data.arn, "secrets": self.secrets.arn})

@@ -283,8 +283,17 @@ def carry_out(steps: Iterator[ShellStep]) -> None:
 
 
 def _run(step: ShellStep, stdout: IO[str] | None = None) -> None:
-    environment = {**os.environ, **step.environment, "PATH": _search_path()}
-    how: JsonObject = {"cwd": ROOT, "env": environment, "text": True, "check": False}
+    environment = {
+        **os.environ,
+        **step.environment,
+        "PATH": _search_path(),
+    }
+    how: JsonObject = {
+        "cwd": ROOT,
+        "env": environment,
+        "text": True,
+        "check": False,
+    }
     if subprocess.run(step.command, input=step.text, stdout=stdout, **how).returncode:
         again = "mend what it says, then run this again; what is done is not done twice"
         raise StepFailed(f"`{step}` has failed: {again}")

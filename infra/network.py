@@ -218,7 +218,12 @@ class Network(Component):
             )
         return table
 
-    def _way_out(self, label: str, table: aws.ec2.RouteTable, **through: pulumi.Input[str]) -> None:
+    def _way_out(
+        self,
+        label: str,
+        table: aws.ec2.RouteTable,
+        **through: pulumi.Input[str],
+    ) -> None:
         aws.ec2.Route(
             label,
             route_table_id=table.id,

@@ -87,7 +87,9 @@ class Karpenter(Component):
         args = self._args
         document = pulumi.Output.all(args.role.arn, profile.arn, queue.arn).apply(
             lambda arns: karpenter_controller(
-                args.place, args.cluster, KarpenterNames(*map(str, arns))
+                args.place,
+                args.cluster,
+                KarpenterNames(*map(str, arns)),
             )
         )
         role = PodRoleArgs(

@@ -103,17 +103,11 @@ class ClusterObserver:
         """What may be read, by kind."""
         namespaces = self._own_namespaces()
         self._namespaces = _names_of(namespaces)
-        objects: dict[str, Sequence[RawObject]] = {"Namespace": namespaces}
-        for kind, items in self._by_kind(kinds):
-            if items is not None:
-                objects[kind] = items
-        return objects
-
-    def _by_kind(self, kinds: Sequence[str]) -> Iterator[tuple[str, list[RawObject] | None]]:
-        for kind in kinds:
-            yield kind, self._in_namespaces(kind)
+        by_kind = {kind: self._in_namespaces(kind) for kind in kinds}
         for kind, path in CLUSTER_KINDS.items():
-            yield kind, self._reader.list(path, kind=kind)
+            by_kind[kind] = self._reader.list(path, kind=kind)
+        readable = {kind: items for kind, items in by_kind.items() if items is not None}
+        return {"Namespace": namespaces, **readable}
 
     def _deep(self, seen: ClusterSnapshot) -> ClusterSnapshot:
         objects = {
@@ -146,14 +140,16 @@ class ClusterObserver:
         api, plural = NAMESPACED_KINDS[kind]
         objects: list[RawObject] = []
         for namespace in self._namespaces:
-            items = self._reader.list(f"{api}/namespaces/{namespace}/{plural}", kind=kind)
+            path = f"{api}/namespaces/{namespace}/{plural}"
+            items = self._reader.list(path, kind=kind)
             if items is None:
                 return None
             objects.extend(items)
         return objects
 
     def _own_namespaces(self) -> list[RawObject]:
-        expected = [self._reader.get(f"{_NAMESPACES_PATH}/{name}") for name in NAMESPACES]
+        paths = [f"{_NAMESPACES_PATH}/{name}" for name in NAMESPACES]
+        expected = map(self._reader.get, paths)
         labelled = self._silently(_NAMESPACES_PATH, _STACK_LABEL)
         there = filter(None, (*expected, *labelled))
         by_name = {_name_of(one): one for one in there}
@@ -170,8 +166,14 @@ class ClusterObserver:
 
     def _logs(self, wanted: Sequence[ContainerLog]) -> Iterator[tuple[ContainerLog, str]]:
         for one in wanted[:MAX_LOGS]:
-            whose = (one.namespace, one.pod, one.container)
-            yield one, self._cluster.log(*whose, previous=one.previous, lines=LOG_LINES)
+            text = self._cluster.log(
+                one.namespace,
+                one.pod,
+                one.container,
+                previous=one.previous,
+                lines=LOG_LINES,
+            )
+            yield one, text
 
     def _usage(self) -> Iterator[Usage]:
         """Memory by container: of the metrics server, or else of the kubelets."""
@@ -183,7 +185,8 @@ class ClusterObserver:
 
     def _silently(self, path: str, labels: str = "") -> list[RawObject]:
         """A collection that need not be had: there is another way to what it tells."""
-        return AllowedReader(self._cluster).list(path, labels) or []
+        reader = AllowedReader(self._cluster)
+        return reader.list(path, labels) or []
 
     def _measured_pods(self) -> Iterator[tuple[str, RawObject]]:
         """Pods of the metrics server, with their namespace."""
@@ -192,7 +195,8 @@ class ClusterObserver:
                 yield namespace, pod
 
     def _kubelet_usage(self) -> Iterator[Usage]:
-        for node in self._reader.list(CLUSTER_KINDS["Node"], kind="Node") or []:
+        nodes = self._reader.list(CLUSTER_KINDS["Node"], kind="Node") or []
+        for node in nodes:
             for pod in self._pods_on(_name_of(node)):
                 if pod["podRef"]["namespace"] in self._namespaces:
                     yield from _kubelet_usage_of(pod)
@@ -216,9 +220,11 @@ def _names_of(namespaces: Sequence[RawObject]) -> list[str]:
 
 
 def _measured_usage(namespace: str, pod: RawObject) -> Iterator[Usage]:
+    name = _name_of(pod)
     for container in pod.get("containers") or []:
-        key = (namespace, _name_of(pod), container["name"])
-        yield key, int(parse_quantity(container["usage"].get("memory")))
+        key = (namespace, name, container["name"])
+        memory = parse_quantity(container["usage"].get("memory"))
+        yield key, int(memory)
 
 
 def _kubelet_usage_of(pod: RawObject) -> Iterator[Usage]:
@@ -231,7 +237,8 @@ def _kubelet_usage_of(pod: RawObject) -> Iterator[Usage]:
 
 def _is_of_api(answer: ApiResponse) -> bool:
     """Whether it is the API server's own answer, not that of the service behind it."""
-    return _object_of(answer.json()).get("kind") == "Status"
+    body = _object_of(answer.json())
+    return body.get("kind") == "Status"
 
 
 def readiness_of(answer: ApiResponse) -> Readiness:
@@ -240,8 +247,9 @@ def readiness_of(answer: ApiResponse) -> Readiness:
     if _is_of_api(answer):
         message = str(body.get("message", ""))
         return Readiness(answer.status, message, reached=False)
-    kind = _object_of(body.get("error")).get("type", "")
-    return Readiness(answer.status, str(kind))
+    error = _object_of(body.get("error"))
+    kind = str(error.get("type", ""))
+    return Readiness(answer.status, kind)
 
 
 def _object_of(body: Any) -> RawObject:

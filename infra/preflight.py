@@ -10,7 +10,8 @@ import pulumi
 
 from infra.diagnosis.objects import KubeObject, RawObject, nested, parse_quantity
 from infra.diagnosis.report import Diagnoses, Diagnosis, failure, only_failures, risk
-from infra.kube import AllowedReader, ClusterClient, ClusterError, connect, find_kubeconfig
+from infra.kube import AllowedReader, ClusterClient, connect
+from infra.kubeconfig import ClusterError, find_kubeconfig
 
 PREFLIGHT_TIMEOUT_S = 10.0
 _PART_OF_LABEL = "app.kubernetes.io/part-of"
@@ -65,13 +66,16 @@ class PodTotals:
         if quota_key in ("pods", "count/pods"):
             return float(self.pods)
         kind = _QUOTA_KEYS.get(quota_key)
-        return self.sums.get(kind, 0.0) if kind else 0.0
+        if kind is None:
+            return 0.0
+        return self.sums.get(kind, 0.0)
 
 
 def _sum_of(containers: Sequence[RawObject], bound: str, resource: str) -> float:
     """The sum of `bound` (requests, limits) over the containers of a pod."""
     path = f"resources.{bound}.{resource}"
-    return sum(parse_quantity(nested(each, path)) for each in containers)
+    amounts = [nested(container, path) for container in containers]
+    return sum(map(parse_quantity, amounts))
 
 
 def totals_by_namespace(objects: Sequence[RawObject]) -> dict[str, PodTotals]:
@@ -100,7 +104,8 @@ def _containers(workload: RawObject) -> list[RawObject]:
 
 
 def _ray_pods(cluster: RawObject) -> Iterator[tuple[list[RawObject], int]]:
-    yield [*_containers(cluster["headGroupSpec"]), *_autoscalers(cluster)], 1
+    head = _containers(cluster["headGroupSpec"])
+    yield [*head, *_autoscalers(cluster)], 1
     for group in cluster.get("workerGroupSpecs") or []:
         yield _containers(group), group.get("replicas", 0)
 
@@ -118,10 +123,12 @@ def find_obstacles(cluster: ClusterClient, wanted: StackNeeds) -> list[Diagnosis
     """What stands in the way, and risks; raises ClusterError where the cluster cannot be asked."""
     cluster.get("/version")
     reader = AllowedReader(cluster)
-    obstacles = [*_storage(reader, wanted.storage_class), *_operators(reader, wanted)]
+    obstacles = list(_storage(reader, wanted.storage_class))
+    obstacles.extend(_operators(reader, wanted))
     for name in wanted.namespaces:
         obstacles.extend(_namespace(reader, name, wanted))
-    return [*obstacles, *map(_not_compared, reader.unread)]
+    obstacles.extend(map(_not_compared, reader.unread))
+    return obstacles
 
 
 def _not_compared(refusal: str) -> Diagnosis:
@@ -138,7 +145,8 @@ def _storage(reader: AllowedReader, name: str) -> Diagnoses:
 
 
 def _operators(reader: AllowedReader, wanted: StackNeeds) -> Diagnoses:
-    for raw in reader.list("/apis/apps/v1/deployments", _OPERATOR_LABEL) or []:
+    operators = reader.list("/apis/apps/v1/deployments", _OPERATOR_LABEL) or []
+    for raw in operators:
         operator = KubeObject("Deployment", raw)
         if operator.namespace not in wanted.namespaces:
             yield risk(operator.qualified_name, _SECOND_OPERATOR, _WATCH_OWN)
@@ -149,10 +157,12 @@ def _operators(reader: AllowedReader, wanted: StackNeeds) -> Diagnoses:
 
 def _namespace(reader: AllowedReader, name: str, wanted: StackNeeds) -> Diagnoses:
     raw = reader.get(f"/api/v1/namespaces/{name}")
-    if raw is not None:
-        yield from _ownership(KubeObject("Namespace", raw), wanted.stack)
-        room = wanted.rooms.get(name, PodTotals())
-        yield from _quotas(reader, name, room)
+    if raw is None:
+        return
+    namespace = KubeObject("Namespace", raw)
+    room = wanted.rooms.get(name, PodTotals())
+    yield from _ownership(namespace, wanted.stack)
+    yield from _quotas(reader, name, room)
 
 
 def _ownership(namespace: KubeObject, stack: str) -> Diagnoses:
@@ -176,11 +186,13 @@ def _take_over(name: str) -> str:
 
 
 def _quotas(reader: AllowedReader, namespace: str, room: PodTotals) -> Diagnoses:
-    for raw in reader.list(f"/api/v1/namespaces/{namespace}/resourcequotas") or []:
+    quotas = reader.list(f"/api/v1/namespaces/{namespace}/resourcequotas") or []
+    for raw in quotas:
         quota = KubeObject("ResourceQuota", raw)
-        short = list(_short_of(quota.value("spec.hard") or {}, room))
+        hard = quota.value("spec.hard") or {}
+        short = "; ".join(_short_of(hard, room))
         if short and not _is_scoped(quota):
-            yield _small_quota(namespace, quota.name, "; ".join(short))
+            yield _small_quota(namespace, quota.name, short)
 
 
 def _is_scoped(quota: KubeObject) -> bool:

@@ -20,7 +20,8 @@ from infra.diagnosis.objects import KubeObject, RawObject
 from infra.diagnosis.ray import describe_progress, is_running
 from infra.diagnosis.report import Diagnosis, only_failures
 from infra.diagnosis.snapshot import Readiness
-from infra.kube import ClusterClient, ClusterError, connect
+from infra.kube import ClusterClient, connect
+from infra.kubeconfig import ClusterError
 from infra.observe import PROXY_TIMEOUT_S, STARTUP_KINDS, ClusterObserver
 
 WATCH_INTERVAL_S = 5.0

@@ -14,11 +14,22 @@ from infra.conflicts import find_conflicts
 from infra.fields import PROJECT, ROOM_SETTINGS, PlatformFields
 from infra.stack_keys import MOVED_KEYS, ROOM_SECRETS, declared_keys
 from vigil.errors import BadSettings
+from vigil.json_types import Fields, JsonObject
 from vigil.room_settings import RoomSettings, fields_from_keys
 
 
 class PlatformSettings(PlatformFields):
     """One environment: its infrastructure, and what the rooms in it are told."""
+
+    @property
+    def zone_names(self) -> tuple[str, ...]:
+        return tuple(f"{self.region}{letter}" for letter in self.zones)
+
+    @property
+    def image_ref(self) -> str:
+        """The image that all pods of Vigil run."""
+        registry = f"{self.account_id}.dkr.ecr.{self.region}.amazonaws.com"
+        return self.image or f"{registry}/{self.name}/vigil:{self.image_tag}"
 
     @model_validator(mode="after")
     def _together(self) -> PlatformSettings:
@@ -29,7 +40,7 @@ class PlatformSettings(PlatformFields):
         return self
 
 
-def settings_from(environment: str, values: Mapping[str, Any]) -> PlatformSettings:
+def settings_from(environment: str, values: Fields) -> PlatformSettings:
     """Settings from keys as they are written in a stack file.
 
     Raises BadSettings with every mistake at once.
@@ -37,20 +48,24 @@ def settings_from(environment: str, values: Mapping[str, Any]) -> PlatformSettin
     mistakes = list(_moved(values))
     rooms = _rooms(values, mistakes)
     with _collected(mistakes):
-        fields = {"environment": environment, **rooms, **_own_values(values)}
+        fields = {
+            "environment": environment,
+            **rooms,
+            **_own_values(values),
+        }
         settings = PlatformSettings.model_validate(fields)
         if not mistakes:
             return settings
     raise BadSettings(*mistakes, about=f"wrong configuration of stack {environment!r}: ")
 
 
-def _moved(values: Mapping[str, Any]) -> Iterator[str]:
+def _moved(values: Fields) -> Iterator[str]:
     for key in values:
         if key in MOVED_KEYS:
             yield f"{key}: is {PROJECT}:{MOVED_KEYS[key]} now"
 
 
-def _rooms(values: Mapping[str, Any], mistakes: list[str]) -> dict[str, RoomSettings]:
+def _rooms(values: Fields, mistakes: list[str]) -> dict[str, RoomSettings]:
     rooms: dict[str, RoomSettings] = {}
     for name, cls in ROOM_SETTINGS.items():
         with _collected(mistakes):
@@ -58,7 +73,7 @@ def _rooms(values: Mapping[str, Any], mistakes: list[str]) -> dict[str, RoomSett
     return rooms
 
 
-def _own_values(values: Mapping[str, Any]) -> dict[str, Any]:
+def _own_values(values: Fields) -> JsonObject:
     """Keys of the infrastructure itself, unknown ones among them."""
     own = values.keys() - ROOM_SETTINGS.keys() - MOVED_KEYS.keys()
     return {key: values[key] for key in own}
@@ -77,7 +92,7 @@ def room_from(cls: type[RoomSettings], values: Any) -> RoomSettings:
     return _room(cls, allowed, list(refused.values()))
 
 
-def _room(cls: type[RoomSettings], fields: dict[str, Any], mistakes: list[str]) -> RoomSettings:
+def _room(cls: type[RoomSettings], fields: JsonObject, mistakes: list[str]) -> RoomSettings:
     """The settings of these fields; raises BadSettings with these mistakes, and theirs."""
     with _collected(mistakes):
         settings = cls.from_values(**fields)

@@ -55,7 +55,9 @@ environment_option = click.option(
     help="stack: dev, prod, ...",
 )
 push_option = click.option(
-    "--push", is_flag=True, help="commit on a branch, push it and open a pull request"
+    "--push",
+    is_flag=True,
+    help="commit on a branch, push it and open a pull request",
 )
 
 
@@ -80,7 +82,13 @@ def image_command(
     write_manifests(environment, Path("deploy") / environment, Path.cwd())
     url = _image_proposal(environment, reference, stack).open() if push else ""
     if as_json:
-        print_json({"environment": environment, "image": reference, "pull_request": url})
+        print_json(
+            {
+                "environment": environment,
+                "image": reference,
+                "pull_request": url,
+            }
+        )
     else:
         click.echo(url or f"{stack} and deploy/{environment} are changed")
 

@@ -15,6 +15,7 @@ from infra.fields import PROJECT
 from infra.settings import PlatformSettings, settings_from
 from infra.stack_keys import OPTIONAL_SECRETS, SECRET_KEYS, declared_keys, needed_secrets
 from vigil.errors import BadSettings
+from vigil.json_types import JsonObject
 
 if TYPE_CHECKING:
     import pulumi
@@ -33,7 +34,7 @@ def read_files(environment: str, root: Path = ROOT) -> PlatformSettings:
     return settings_from(environment, {key: config[f"{_PREFIX}{key}"] for key in plain})
 
 
-def _config_of(file: Path) -> dict[str, Any]:
+def _config_of(file: Path) -> JsonObject:
     """The section `config` of a stack's file; raises BadSettings where there can be none."""
     try:
         content = yaml.safe_load(file.read_text())
@@ -71,8 +72,10 @@ def read_config() -> PlatformSettings:
 
 def _declared_values(config: pulumi.Config) -> Iterator[tuple[str, Any]]:
     for key, kind in declared_keys().items():
+        if key in SECRET_KEYS:
+            continue
         text = config.get(key)
-        if text is not None and key not in SECRET_KEYS:
+        if text is not None:
             yield key, _parse(text, kind)
 
 
@@ -93,10 +96,11 @@ def _keys_of_stack() -> list[str]:
     """
     from pulumi.runtime.config import CONFIG, get_config_env
 
-    return _own_keys({**get_config_env(), **CONFIG.get()})
+    keys = get_config_env() | CONFIG.get()
+    return _own_keys(keys)
 
 
-def read_secrets(settings: PlatformSettings) -> dict[str, Any]:
+def read_secrets(settings: PlatformSettings) -> JsonObject:
     """The secrets that these settings need, as secret Outputs.
 
     Raises BadSettings that names all that are not set, and all that the stack file holds as plain

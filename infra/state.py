@@ -72,7 +72,11 @@ def _tag(s3: Any, bucket: str, tags: Tags) -> None:
 
 
 def _create(s3: Any, bucket: str, region: str) -> None:
-    s3.create_bucket(Bucket=bucket, ObjectOwnership="BucketOwnerEnforced", **_location(region))
+    s3.create_bucket(
+        Bucket=bucket,
+        ObjectOwnership="BucketOwnerEnforced",
+        **_location(region),
+    )
 
 
 def _location(region: str) -> JsonObject:
@@ -154,7 +158,9 @@ def _pairs(tags: dict[str, str], key: str, value: str) -> list[dict[str, str]]:
 
 @click.command()
 @click.option(
-    "--bucket", required=True, help="name of the bucket, unique in the world: vigil-state-ACCOUNT"
+    "--bucket",
+    required=True,
+    help="name of the bucket, unique in the world: vigil-state-ACCOUNT",
 )
 @click.option("--region", required=True, help="AWS region")
 @click.option("--owner", required=True, help="tag Owner")

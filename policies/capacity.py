@@ -5,8 +5,10 @@ An upgrade makes a second cluster, which needs the same room again.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from policies.params import integer, number
 from policies.pods import Group, namespace_of, quantity_to_number, ray_groups
@@ -86,17 +88,20 @@ def _can_match(pool: Resource, selector: Props) -> bool:
     labels = dict(props_at(pool.props, "spec.template.metadata.labels"))
     labels["karpenter.sh/nodepool"] = pool.value("metadata.name") or pool.name
     offered = {each["key"]: list(list_at(each, "values")) for each in _requirements(pool)}
-    return all(
-        labels.get(key) == value or value in offered.get(key, ()) for key, value in selector.items()
-    )
+
+    def matches(key: str, value: Any) -> bool:
+        return labels.get(key) == value or value in offered.get(key, ())
+
+    return all(matches(key, value) for key, value in selector.items())
 
 
 def _node_groups_for(selector: Props, stack: Stack) -> list[Resource]:
     node_groups = stack.of(EKS_NODE_GROUP)
-    return [each for each in node_groups if _has_labels(props_at(each.props, "labels"), selector)]
+    return [group for group in node_groups if _has_labels(group, selector)]
 
 
-def _has_labels(labels: Props, selector: Props) -> bool:
+def _has_labels(node_group: Resource, selector: Props) -> bool:
+    labels = props_at(node_group.props, "labels")
     return all(labels.get(key) == value for key, value in selector.items())
 
 
@@ -105,7 +110,9 @@ def _min_replicas(group: Group) -> int:
 
 
 def _max_replicas(group: Group) -> int:
-    return int(group.props.get("maxReplicas") or group.props.get("replicas") or 0)
+    props = group.props
+    highest = props.get("maxReplicas") or props.get("replicas") or 0
+    return int(highest)
 
 
 @rule(
@@ -134,7 +141,8 @@ def _requested_cpus(container: Props) -> float:
 
 def _max_cpus(group: Group) -> float:
     """Return the CPUs that a group asks for at its largest."""
-    cpus = sum(map(_requested_cpus, list_at(group.pod, "containers")))
+    containers = list_at(group.pod, "containers")
+    cpus = sum(map(_requested_cpus, containers))
     return cpus if group.is_head else cpus * _max_replicas(group)
 
 
@@ -183,10 +191,10 @@ def ray_upgrade_has_room(_: Props, context: Context) -> Violation:
     share = _second_cluster_share(props_at(context.resource.props, "spec.upgradeStrategy"))
     if share is None:
         return None
-    needed: dict[frozenset[str], float] = {}
+    needed: defaultdict[Pools, float] = defaultdict(float)
     for group in ray_groups(context.resource):
         pools = frozenset(pool.name for pool in _pools_for(group.node_selector, context.stack))
-        needed[pools] = needed.get(pools, 0.0) + _max_cpus(group) * (1 + share)
+        needed[pools] += _max_cpus(group) * (1 + share)
     return _shortage(needed, context)
 
 
@@ -197,7 +205,13 @@ def _second_cluster_share(strategy: Props) -> float | None:
         return None
     if kind == "NewCluster":
         return 1.0
-    return float(props_at(strategy, "clusterUpgradeOptions").get("maxSurgePercent", 100)) / 100
+    options = props_at(strategy, "clusterUpgradeOptions")
+    percent = float(options.get("maxSurgePercent", 100))
+    return percent / 100
+
+
+Pools = frozenset[str]
+"""Names of node pools on any of which a pod may land."""
 
 
 @dataclass(frozen=True)
@@ -210,11 +224,12 @@ class NodeRoom:
     limits: Mapping[str, float]
     elsewhere: float
 
-    def cpus(self, pools: frozenset[str]) -> float:
+    def cpus(self, pools: Pools) -> float:
         """Return the CPUs of these pools and of the nodes elsewhere."""
-        return sum(self.limits[name] for name in pools) + self.elsewhere
+        limits = [self.limits[name] for name in pools]
+        return sum(limits) + self.elsewhere
 
-    def describe_shortage(self, pools: frozenset[str], needed: float) -> str:
+    def describe_shortage(self, pools: Pools, needed: float) -> str:
         """Return what is needed of these pools, and what there is."""
         if self.limits:
             where = " and ".join(sorted(pools)) or "no node pool"
@@ -226,12 +241,16 @@ class NodeRoom:
         return f"{needed:g} CPUs of nodes that this stack does not limit: {hint}"
 
 
-def _shortage(needed: Mapping[frozenset[str], float], context: Context) -> Violation:
+def _shortage(needed: Mapping[Pools, float], context: Context) -> Violation:
     """Return what is needed of pools (by name) that do not have it."""
-    limits = {pool.name: _cpus_of(pool) for pool in context.stack.of(KARPENTER_NODE_POOL)}
-    room = NodeRoom(limits, elsewhere=float(context.params["nodeCpus"]))
-    short = [(pools, cpus) for pools, cpus in needed.items() if cpus > room.cpus(pools)]
-    return room.describe_shortage(*short[0]) if short else None
+    pools = context.stack.of(KARPENTER_NODE_POOL)
+    limits = {pool.name: _cpus_of(pool) for pool in pools}
+    elsewhere = float(context.params["nodeCpus"])
+    room = NodeRoom(limits, elsewhere)
+    for names, cpus in needed.items():
+        if cpus > room.cpus(names):
+            return room.describe_shortage(names, cpus)
+    return None
 
 
 def _cpus_of(pool: Resource) -> float:

@@ -23,7 +23,9 @@ def main() -> None:
 @main.command()
 @click.argument("recorded", type=click.Path(exists=True, path_type=Path))
 @click.option(
-    "--env", "environment", help="levels and parameters of policies/environments/NAME.json"
+    "--env",
+    "environment",
+    help="levels and parameters of policies/environments/NAME.json",
 )
 @click.option(
     "--config",

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree
 
 from policies.manifest_files import FileOutcome
 from policies.report import Line, Report
 from policies.rule import Rule
+from vigil.json_types import JsonObject
 
 _SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _SARIF_LEVELS = {"mandatory": "error", "advisory": "warning"}
@@ -27,20 +27,19 @@ def _table(report: Report) -> Iterator[str]:
     yield from _count_rows(report)
     for line in report.of("violated"):
         yield _paragraph(line.level, line)
-    for line in report.of("malformed"):
-        yield _paragraph("malformed", line)
-    for line in report.of("skipped"):
-        yield _paragraph("skipped", line)
+    for status in ("malformed", "skipped"):
+        for line in report.of(status):
+            yield _paragraph(status, line)
     if report.files:
         yield ""
-    for file in report.files:
-        yield str(file)
+        yield from map(str, report.files)
 
 
 def _count_rows(report: Report) -> list[str]:
-    counts: dict[str, Counter[str]] = {}
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for line in report.lines:
-        counts.setdefault(f"{line.rule.name} ({line.level})", Counter()).update([line.status])
+        name = f"{line.rule.name} ({line.level})"
+        counts[name][line.status] += 1
     width = max(map(len, counts), default=4)
     rows = [_count_row(f"{name:{width}}", counts[name]) for name in sorted(counts)]
     return [f"{'rule':{width}}  violated  skipped  passed", *rows]
@@ -56,7 +55,7 @@ def _paragraph(heading: str, line: Line) -> str:
 
 def as_json(report: Report) -> str:
     """Return every line that is not a pass, the sums, and what became of each file."""
-    content: dict[str, Any] = {
+    content: JsonObject = {
         "mandatory": report.count("violated", "mandatory"),
         "advisory": report.count("violated", "advisory"),
         "skipped": report.count("skipped"),
@@ -69,7 +68,7 @@ def as_json(report: Report) -> str:
     return json.dumps(content, indent=2)
 
 
-def _line_to_json(line: Line) -> dict[str, Any]:
+def _line_to_json(line: Line) -> JsonObject:
     return {
         "rule": line.rule.name,
         "level": line.level,
@@ -90,38 +89,41 @@ def as_sarif(report: Report) -> str:
     """Return SARIF 2.1.0, for code-scanning pages; skips are notes of kind `review`."""
     lines = report.not_passed
     rules = {line.rule.name: line.rule for line in lines}
-    driver = {"name": "vigil-policies", "rules": [_sarif_rule(rule) for rule in rules.values()]}
-    results = [_sarif_result(line, list(rules)) for line in lines]
+    driver = {
+        "name": "vigil-policies",
+        "rules": list(map(_sarif_rule, rules.values())),
+    }
+    names = list(rules)
+    run = {
+        "tool": {"driver": driver},
+        "results": [_sarif_result(line, names) for line in lines],
+        "invocations": [_sarif_invocation(report)],
+    }
     content = {
         "$schema": _SARIF_SCHEMA,
         "version": "2.1.0",
-        "runs": [
-            {
-                "tool": {"driver": driver},
-                "results": results,
-                "invocations": [_sarif_invocation(report)],
-            }
-        ],
+        "runs": [run],
     }
     return json.dumps(content, indent=2)
 
 
-def _sarif_invocation(report: Report) -> dict[str, Any]:
+def _sarif_invocation(report: Report) -> JsonObject:
     """Say whether all files could be read."""
     notes = [_sarif_notification(file) for file in report.broken_files]
     return {"executionSuccessful": not notes, "toolExecutionNotifications": notes}
 
 
-def _sarif_notification(file: FileOutcome) -> dict[str, Any]:
-    place = {"physicalLocation": {"artifactLocation": {"uri": quote(file.file)}}}
+def _sarif_notification(file: FileOutcome) -> JsonObject:
+    artifact = {"uri": quote(file.file)}
+    place = {"artifactLocation": artifact}
     return {
         "level": "error",
         "message": {"text": file.reason},
-        "locations": [place],
+        "locations": [{"physicalLocation": place}],
     }
 
 
-def _sarif_rule(rule: Rule) -> dict[str, Any]:
+def _sarif_rule(rule: Rule) -> JsonObject:
     return {
         "id": rule.name,
         "shortDescription": {"text": rule.description},
@@ -130,7 +132,7 @@ def _sarif_rule(rule: Rule) -> dict[str, Any]:
     }
 
 
-def _sarif_result(line: Line, names: Sequence[str]) -> dict[str, Any]:
+def _sarif_result(line: Line, names: Sequence[str]) -> JsonObject:
     is_failure = line.status in ("violated", "malformed")
     location = {"fullyQualifiedName": line.resource.urn, "kind": "resource"}
     return {
@@ -148,20 +150,26 @@ def as_junit(report: Report) -> str:
 
     Advisory violations are no failures, but say so in their output.
     """
+    broken = len(report.broken_files)
     suite = ElementTree.Element(
         "testsuite",
         name="policies",
-        tests=str(len(report.lines) + len(report.broken_files)),
+        tests=str(len(report.lines) + broken),
         failures=str(report.count("violated", "mandatory")),
-        errors=str(report.count("malformed") + len(report.broken_files)),
+        errors=str(report.count("malformed") + broken),
         skipped=str(report.count("skipped")),
     )
     for line in report.lines:
         _add_case(suite, line)
     for file in report.broken_files:
-        case = ElementTree.SubElement(suite, "testcase", classname="file", name=file.file)
-        ElementTree.SubElement(case, "error", message=file.reason)
+        _add_broken_file(suite, file)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True)
+
+
+def _add_broken_file(suite: ElementTree.Element, file: FileOutcome) -> None:
+    names = {"classname": "file", "name": file.file}
+    case = ElementTree.SubElement(suite, "testcase", names)
+    ElementTree.SubElement(case, "error", message=file.reason)
 
 
 def _add_case(suite: ElementTree.Element, line: Line) -> None:
@@ -171,11 +179,23 @@ def _add_case(suite: ElementTree.Element, line: Line) -> None:
         ElementTree.SubElement(case, "skipped", message=line.message)
     elif line.status == "malformed":
         ElementTree.SubElement(case, "error", message=line.message)
-    elif line.status == "violated" and line.level == "mandatory":
-        details = {"message": line.message, "type": line.rule.severity}
-        ElementTree.SubElement(case, "failure", details).text = line.rule.fix
     elif line.status == "violated":
-        ElementTree.SubElement(case, "system-out").text = f"{line.level}: {line.message}"
+        _add_violation(case, line)
 
 
-REPORT_FORMATS = {"table": as_table, "json": as_json, "sarif": as_sarif, "junit": as_junit}
+def _add_violation(case: ElementTree.Element, line: Line) -> None:
+    if line.level != "mandatory":
+        output = ElementTree.SubElement(case, "system-out")
+        output.text = f"{line.level}: {line.message}"
+        return
+    details = {"message": line.message, "type": line.rule.severity}
+    failure = ElementTree.SubElement(case, "failure", details)
+    failure.text = line.rule.fix
+
+
+REPORT_FORMATS = {
+    "table": as_table,
+    "json": as_json,
+    "sarif": as_sarif,
+    "junit": as_junit,
+}

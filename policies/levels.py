@@ -103,5 +103,6 @@ class PolicyConfig:
 
     def _configure(self, rule: Rule) -> ConfiguredRule:
         setting = self.setting(rule.name)
-        level = setting.level or self.setting("all").level or rule.level
+        of_all = self.setting("all")
+        level = setting.level or of_all.level or rule.level
         return ConfiguredRule(replace(rule, level=level), setting.params)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from policies.file_walk import FileWalk, FolderEntry
 from policies.subjects import Props
 from policies.yaml_documents import BadDocument, parse_json, parse_yaml
+from vigil.json_types import Fields
 
 FileStatus = Literal["judged", "skipped", "broken"]
 _OF_TOOLS = {
@@ -135,7 +136,7 @@ def objects_of(document: Any) -> Iterator[Props]:
         yield document
 
 
-def _is_foreign(document: Mapping[str, Any]) -> bool:
+def _is_foreign(document: Fields) -> bool:
     if str(document.get("apiVersion")).startswith(_KUSTOMIZE_API):
         return True
     is_chart = "version" in document and "metadata" not in document

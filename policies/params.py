@@ -41,5 +41,15 @@ def number(description: str, default: float, **bounds: float) -> ParamSchema:
     return _schema("number", description, default, **bounds)
 
 
-def _schema(type_: str, description: str, default: Any, **more: Any) -> ParamSchema:
-    return {"type": type_, **more, "default": default, "description": description}
+def _schema(
+    type_: str,
+    description: str,
+    default: Any,
+    **more: Any,
+) -> ParamSchema:
+    return {
+        "type": type_,
+        **more,
+        "default": default,
+        "description": description,
+    }

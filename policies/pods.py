@@ -28,11 +28,13 @@ class Env(Mapping[str, Any]):
     """
 
     def __init__(self, container: Props) -> None:
-        self._entries = {entry["name"]: entry for entry in list_at(container, "env")}
+        entries = list_at(container, "env")
+        self._entries = {entry["name"]: entry for entry in entries}
 
     def __getitem__(self, name: str) -> Any:
         entry = self._entries[name]
-        return entry.get("valueFrom") if entry.get("value") is None else entry["value"]
+        value = entry.get("value")
+        return entry.get("valueFrom") if value is None else value
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -42,7 +44,8 @@ class Env(Mapping[str, Any]):
 
     def is_true(self, name: str) -> bool:
         """Return whether a variable says `true`."""
-        return str(self.get(name)).lower() == "true"
+        text = str(self.get(name))
+        return text.lower() == "true"
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,9 @@ class Container:
     def security(self, key: str) -> Any:
         """Return a security setting of the container, or else of its pod."""
         own = props_at(self.props, "securityContext").get(key)
-        return own if own is not None else props_at(self.pod, "securityContext").get(key)
+        if own is not None:
+            return own
+        return props_at(self.pod, "securityContext").get(key)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from pulumi_policy.proxy import unknown_checking_proxy
 
 from policies.manifest_files import FileOutcome, read_manifests
 from policies.subjects import Resource
+from vigil.json_types import Fields
 
 RecordedState = Mapping[str, Any]
 _YAML_SUFFIXES = (".yaml", ".yml")
@@ -120,7 +121,7 @@ def _resource(state: RecordedState) -> Resource:
     )
 
 
-def resource_of_manifest(manifest: Mapping[str, Any]) -> Resource:
+def resource_of_manifest(manifest: Fields) -> Resource:
     """Return a Kubernetes object as the resource that Pulumi would make of it."""
     version = manifest["apiVersion"]
     group = version if "/" in version else f"core/{version}"
@@ -134,6 +135,6 @@ def resource_of_manifest(manifest: Mapping[str, Any]) -> Resource:
     )
 
 
-def _manifest_name(metadata: Mapping[str, Any]) -> str:
+def _manifest_name(metadata: Fields) -> str:
     parts = (metadata.get("namespace"), metadata.get("name"))
     return "/".join(part for part in parts if part)

@@ -14,6 +14,7 @@ from pulumi_policy.proxy import UnknownValueError
 
 from policies.params import ParamSchema
 from policies.subjects import Context, Props, Resource, Stack, matches, value_at, whole_resource
+from vigil.json_types import JsonObject
 
 Severity = Literal["low", "medium", "high", "critical"]
 Level = Literal["mandatory", "advisory", "disabled"]
@@ -61,7 +62,7 @@ class Rule:
         return _as_tuple(self.standard)
 
     @property
-    def defaults(self) -> dict[str, Any]:
+    def defaults(self) -> JsonObject:
         """Parameters as they are when nothing is configured."""
         return {name: schema["default"] for name, schema in self.params.items()}
 
@@ -76,11 +77,16 @@ class Rule:
         stack: Stack | None = None,
     ) -> Judgement:
         """Judge one resource of a type that applies."""
-        context = Context(resource, {**self.defaults, **config}, stack or Stack(()))
-        outcomes = list(self._outcomes(context))
-        violations = [outcome for outcome in outcomes if isinstance(outcome, str)]
-        unknown = [outcome for outcome in outcomes if isinstance(outcome, UnknownValueError)]
-        return Judgement(tuple(violations), unknown[0] if unknown else None)
+        params = {**self.defaults, **config}
+        context = Context(resource, params, stack or Stack(()))
+        violations: list[str] = []
+        unknown: UnknownValueError | None = None
+        for outcome in self._outcomes(context):
+            if isinstance(outcome, str):
+                violations.append(outcome)
+            elif outcome is not None:
+                unknown = unknown or outcome
+        return Judgement(tuple(violations), unknown)
 
     def _outcomes(self, context: Context) -> Iterator[str | UnknownValueError | None]:
         """Yield a message for each violation, and each error of an unknown value."""
@@ -154,7 +160,9 @@ class Property:
     def is_set(self, subject: Props, _: Context) -> bool:
         """Return whether the property has the value; `true` is the boolean alone."""
         value = value_at(subject, self.path)
-        return value is self.value if isinstance(self.value, bool) else value == self.value
+        if isinstance(self.value, bool):
+            return value is self.value
+        return value == self.value
 
     def is_not_set(self, subject: Props, context: Context) -> bool:
         """Return whether the property has another value, or none."""
@@ -165,17 +173,31 @@ Types = str | tuple[str, ...]
 
 
 def requires(
-    types: Types, path: str, value: bool | str, **details: Unpack[NamedRuleDetails]
+    types: Types,
+    path: str,
+    value: bool | str,
+    **details: Unpack[NamedRuleDetails],
 ) -> Rule:
     """Declare a rule: the property at a dotted path has this value."""
-    return Rule(types=_as_tuple(types), check=Property(path, value).is_not_set, **details)
+    return Rule(
+        types=_as_tuple(types),
+        check=Property(path, value).is_not_set,
+        **details,
+    )
 
 
 def forbids(
-    types: Types, path: str, value: bool | str, **details: Unpack[NamedRuleDetails]
+    types: Types,
+    path: str,
+    value: bool | str,
+    **details: Unpack[NamedRuleDetails],
 ) -> Rule:
     """Declare a rule: the property at a dotted path does not have this value."""
-    return Rule(types=_as_tuple(types), check=Property(path, value).is_set, **details)
+    return Rule(
+        types=_as_tuple(types),
+        check=Property(path, value).is_set,
+        **details,
+    )
 
 
 def _as_tuple(types: Types) -> tuple[str, ...]:

@@ -134,7 +134,12 @@ class Stack:
         """Return the resources of these types."""
         return [resource for resource in self.resources if matches(patterns, resource.type)]
 
-    def referring(self, key: str, target: Resource, *patterns: str) -> list[Resource]:
+    def referring(
+        self,
+        key: str,
+        target: Resource,
+        *patterns: str,
+    ) -> list[Resource]:
         """Return the resources of these types whose property `key` names the target."""
         return [resource for resource in self.of(*patterns) if resource.refers(key, target)]
 

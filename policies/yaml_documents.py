@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from vigil.json_types import JsonObject
+
 MAX_REPEATED_VALUES = 1_000_000  # that aliases add to one document
 MAX_DEPTH = 200
 
@@ -147,7 +149,7 @@ def parse_json(data: bytes) -> Any:
     return document
 
 
-def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_pairs(pairs: list[tuple[str, Any]]) -> JsonObject:
     content = dict(pairs)
     if len(content) < len(pairs):
         _require_unique(key for key, _ in pairs)

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
-import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from serve.context_metrics import ContextFigures
-from vigil.arrays import Floats
+from serve.score_histogram import ScoreHistogram
 
 # Sub-millisecond steps: a row is scored in microseconds.
 LATENCY_BUCKETS_S = (
@@ -32,45 +28,6 @@ LATENCY_BUCKETS_S = (
 )
 SWAP_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 SCORE_BUCKETS = tuple(step / 100 for step in range(30, 95, 5))
-
-
-class ScoreHistogram(Collector):
-    """A histogram that takes many values in one step.
-
-    prometheus_client's own takes them one by one.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        documentation: str,
-        buckets: tuple[float, ...],
-        *,
-        registry: CollectorRegistry,
-    ) -> None:
-        self._name = name
-        self._documentation = documentation
-        self._buckets = buckets
-        self._counts = np.zeros(len(buckets) + 1, np.int64)
-        self._sum = 0.0
-        registry.register(self)
-
-    def observe(self, values: Floats) -> None:
-        """Count the values [n]."""
-        buckets = np.searchsorted(self._buckets, values)
-        self._counts += np.bincount(buckets, minlength=len(self._counts))
-        self._sum += float(values.sum())
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the metric, for prometheus_client."""
-        bounds = [*map(str, self._buckets), "+Inf"]
-        counts = map(float, self._counts.cumsum())
-        yield HistogramMetricFamily(
-            self._name,
-            self._documentation,
-            buckets=list(zip(bounds, counts, strict=True)),
-            sum_value=self._sum,
-        )
 
 
 class _Metrics:

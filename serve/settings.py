@@ -41,7 +41,10 @@ class ServeSettings(RoomSettings):
     min_replicas: int = setting(2, Effect.IN_PROCESS, "replicas at rest", ge=1)
     max_replicas: int = setting(4, Effect.IN_PROCESS, "replicas under load", ge=1)
     target_ongoing_requests: float = setting(
-        5, Effect.IN_PROCESS, "autoscaling: requests in flight per replica", gt=0
+        5,
+        Effect.IN_PROCESS,
+        "autoscaling: requests in flight per replica",
+        gt=0,
     )
     downscale_delay_s: float = setting(
         300.0,
@@ -50,7 +53,10 @@ class ServeSettings(RoomSettings):
         ge=0,
     )
     max_ongoing_requests: int = setting(
-        64, Effect.RECONFIGURE, "requests that a replica works on at once", ge=1
+        64,
+        Effect.RECONFIGURE,
+        "requests that a replica works on at once",
+        ge=1,
     )
     max_queued_requests: int = setting(
         512,
@@ -65,7 +71,9 @@ class ServeSettings(RoomSettings):
         ge=1024,
     )
     overload_status: int = setting(
-        503, Effect.RECONFIGURE, "what a request gets that finds the queue full"
+        503,
+        Effect.RECONFIGURE,
+        "what a request gets that finds the queue full",
     )
     retry_after_s: float = setting(1.0, Effect.RECONFIGURE, "Retry-After of such an answer", ge=0)
     request_timeout_s: float = setting(
@@ -75,7 +83,10 @@ class ServeSettings(RoomSettings):
         gt=0,
     )
     body_timeout_s: float = setting(
-        10.0, Effect.SECOND_CLUSTER, "longest time in which a client may send its body", gt=0
+        10.0,
+        Effect.SECOND_CLUSTER,
+        "longest time in which a client may send its body",
+        gt=0,
     )
     header_timeout_s: int = setting(
         15,
@@ -90,16 +101,28 @@ class ServeSettings(RoomSettings):
         "a quarter of a core under load",
     )
     max_header_bytes: int = setting(
-        16_384, Effect.SECOND_CLUSTER, "largest request line and headers together", ge=2048
+        16_384,
+        Effect.SECOND_CLUSTER,
+        "largest request line and headers together",
+        ge=2048,
     )
     cpus_per_replica: float = setting(
-        0.25, Effect.ROLLING, "CPUs that Ray reserves for a replica", gt=0
+        0.25,
+        Effect.ROLLING,
+        "CPUs that Ray reserves for a replica",
+        gt=0,
     )
     poll_s: float = setting(
-        2.0, Effect.RECONFIGURE, "how often a replica looks at the champion alias", gt=0
+        2.0,
+        Effect.RECONFIGURE,
+        "how often a replica looks at the champion alias",
+        gt=0,
     )
     keep_previous_s: float = setting(
-        3600.0, Effect.RECONFIGURE, "how long a former model stays in memory, to go back to", ge=0
+        3600.0,
+        Effect.RECONFIGURE,
+        "how long a former model stays in memory, to go back to",
+        ge=0,
     )
     shadow_rate: float = setting(
         0.1,
@@ -111,7 +134,10 @@ class ServeSettings(RoomSettings):
     max_body_bytes: int = setting(8 * 2**20, Effect.RECONFIGURE, "largest request body", ge=1024)
     max_rows: int = setting(50_000, Effect.RECONFIGURE, "most rows in one request", ge=1)
     score_threads: int = setting(
-        1, Effect.RECONFIGURE, "threads that one large request is scored on", ge=1
+        1,
+        Effect.RECONFIGURE,
+        "threads that one large request is scored on",
+        ge=1,
     )
     reasons: int = setting(3, Effect.RECONFIGURE, "features named as reasons for an anomaly", ge=0)
     auth: Literal["auto", "required", "off"] = setting(
@@ -120,16 +146,24 @@ class ServeSettings(RoomSettings):
         "who may call; auto asks for a key unless `host` is a loopback address",
     )
     keys_file: Path | None = setting(
-        None, Effect.ROLLING, "hashes of the API keys; default: keys.json in the home"
+        None,
+        Effect.ROLLING,
+        "hashes of the API keys; default: keys.json in the home",
     )
     oidc_issuer: str | None = setting(
-        None, Effect.ROLLING, "OpenID Connect issuer whose bearer tokens are accepted"
+        None,
+        Effect.ROLLING,
+        "OpenID Connect issuer whose bearer tokens are accepted",
     )
     oidc_audience: str | None = setting(
-        None, Effect.ROLLING, "audience that such a token must name"
+        None,
+        Effect.ROLLING,
+        "audience that such a token must name",
     )
     oidc_jwks_url: str | None = setting(
-        None, Effect.ROLLING, "its keys; default: as the issuer's discovery document says"
+        None,
+        Effect.ROLLING,
+        "its keys; default: as the issuer's discovery document says",
     )
     oidc_operator: str | None = setting(
         None,
@@ -143,10 +177,16 @@ class ServeSettings(RoomSettings):
         "no key; addresses and localhost always may",
     )
     links: dict[str, str] = setting(
-        {}, Effect.RECONFIGURE, 'what the console links to: JSON {"Grafana": "https://.."}'
+        {},
+        Effect.RECONFIGURE,
+        'what the console links to: JSON {"Grafana": "https://.."}',
     )
     capture_rate: float = setting(
-        1.0, Effect.RECONFIGURE, "share of requests whose rows go to the drift monitor", ge=0, le=1
+        1.0,
+        Effect.RECONFIGURE,
+        "share of requests whose rows go to the drift monitor",
+        ge=0,
+        le=1,
     )
     capture_rows: int = setting(
         20_000,
@@ -155,10 +195,15 @@ class ServeSettings(RoomSettings):
         ge=1,
     )
     flush_s: float = setting(
-        1.0, Effect.RECONFIGURE, "how often a replica hands its rows to the monitor", gt=0
+        1.0,
+        Effect.RECONFIGURE,
+        "how often a replica hands its rows to the monitor",
+        gt=0,
     )
     log_encoding: Literal["JSON", "TEXT"] = setting(
-        "JSON", Effect.ROLLING, "form of the logs of Serve and of Vigil in it"
+        "JSON",
+        Effect.ROLLING,
+        "form of the logs of Serve and of Vigil in it",
     )
     request_log_rate: float = setting(
         0.0,
@@ -211,16 +256,24 @@ class ServeSettings(RoomSettings):
     )
 
     stream_source: str = setting(
-        "", Effect.ROLLING, "stream to score on the cluster: file:DIR or kinesis:NAME; empty: none"
+        "",
+        Effect.ROLLING,
+        "stream to score on the cluster: file:DIR or kinesis:NAME; empty: none",
     )
     stream_sinks: str = setting(
-        "", Effect.ROLLING, "where results go, as of `vigil stream consume`, separated by commas"
+        "",
+        Effect.ROLLING,
+        "where results go, as of `vigil stream consume`, separated by commas",
     )
     stream_dead_letters: str = setting(
-        "", Effect.ROLLING, "file:DIR for records that cannot be scored"
+        "",
+        Effect.ROLLING,
+        "file:DIR for records that cannot be scored",
     )
     stream_leases: str = setting(
-        "", Effect.ROLLING, "file:DIR or dynamodb:TABLE; empty: beside the output"
+        "",
+        Effect.ROLLING,
+        "file:DIR or dynamodb:TABLE; empty: beside the output",
     )
     stream_webhook_secret: SecretStr = setting(
         SecretStr(""),
@@ -229,7 +282,10 @@ class ServeSettings(RoomSettings):
         secret=True,
     )
     stream_consumers: int = setting(
-        1, Effect.IN_PROCESS, "consumers at rest, which share the shards", ge=1
+        1,
+        Effect.IN_PROCESS,
+        "consumers at rest, which share the shards",
+        ge=1,
     )
     stream_max_consumers: int = setting(
         4,
@@ -246,16 +302,28 @@ class ServeSettings(RoomSettings):
     )
     stream_batch: int = setting(1000, Effect.ROLLING, "most records in one request", ge=1)
     stream_checkpoint_s: float = setting(
-        1.0, Effect.ROLLING, "seconds between checkpoints of a shard", ge=0
+        1.0,
+        Effect.ROLLING,
+        "seconds between checkpoints of a shard",
+        ge=0,
     )
     stream_share_s: float = setting(
-        2.0, Effect.ROLLING, "how often shards are looked for and shared out", gt=0
+        2.0,
+        Effect.ROLLING,
+        "how often shards are looked for and shared out",
+        gt=0,
     )
     stream_idle_s: float = setting(
-        0.1, Effect.ROLLING, "pause after a round in which no shard had a record", gt=0
+        0.1,
+        Effect.ROLLING,
+        "pause after a round in which no shard had a record",
+        gt=0,
     )
     stream_remember: int = setting(
-        250_000, Effect.ROLLING, "ids per shard by which a record that comes again is known", ge=1
+        250_000,
+        Effect.ROLLING,
+        "ids per shard by which a record that comes again is known",
+        ge=1,
     )
 
     @model_validator(mode="after")

@@ -90,7 +90,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory, receiver: EventReceiver) 
     """
     import pandas as pd
 
-    from serve.local.simulate import telemetry
+    from serve.local.telemetry import telemetry
 
     home = tmp_path_factory.mktemp("platform")
     table = telemetry(6000, seed=1)

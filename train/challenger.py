@@ -93,16 +93,12 @@ def fit_threshold(
     settings: TrainSettings,
 ) -> Threshold:
     """Return the threshold for the alert budget or, where there are labels, for the label goal."""
+    budget = settings.budget
     if labels is None:
-        return threshold.to_alert_rate(scores, settings.budget)
+        return threshold.to_alert_rate(scores, budget)
     if settings.label_goal == "precision_at_k":
-        return threshold.to_count(scores, settings.alerts_k, settings.budget)
-    return threshold.to_labels(
-        scores,
-        labels,
-        settings.budget,
-        settings.beta,
-    )
+        return threshold.to_count(scores, settings.alerts_k, budget)
+    return threshold.to_labels(scores, labels, budget, settings.beta)
 
 
 def _build_reference(
@@ -128,8 +124,9 @@ def _reference_rows(settings: TrainSettings, features: int) -> int:
     """Most rows of the reference, so that a wide table does not fail for its size alone."""
     room = _REFERENCE_SHARE * settings.max_bundle_mb * 2**20
     correlation = _VALUE_BYTES * features**2
-    rows = int((room - correlation) / (_VALUE_BYTES * features))
-    return min(settings.reference_rows, max(rows, _MIN_REFERENCE_ROWS))
+    row = _VALUE_BYTES * features
+    fitting = int((room - correlation) / row)
+    return min(settings.reference_rows, max(fitting, _MIN_REFERENCE_ROWS))
 
 
 def _golden_rows(held_out: Table, drift_reference: Reference) -> Floats:
@@ -145,16 +142,17 @@ def _golden_rows(held_out: Table, drift_reference: Reference) -> Floats:
 def _describe(setup: TrainingSetup) -> JsonObject:
     """What the bundle says of its training; a retraining begins with it."""
     data = setup.data
-    about = {
+    libraries = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    return {
+        **setup.spec.kept(),
         "forest": setup.settings.model_dump(include=_FOREST_PARAMETERS),
         "rows": len(data.fit),
         "trained": time.time(),
         "data_fingerprint": data.fingerprint.digest,
         "unused_columns": data.unused,
         "context_columns": dict(data.context_columns),
-        "libraries": {name: importlib.metadata.version(name) for name in _LIBRARIES},
+        "libraries": libraries,
     }
-    return setup.spec.kept() | about
 
 
 @dataclass(frozen=True)
@@ -196,7 +194,8 @@ def _held_out_distance(data: TrainingData) -> dict[str, float]:
     """
     if not data.held_out.ordered:
         return {}
-    distances = ks_distances(np.sort(data.fit.X, axis=0), data.held_out.X)
+    fitted = np.sort(data.fit.X, axis=0)
+    distances = ks_distances(fitted, data.held_out.X)
     return {"held_out_distance": float(distances.max())}
 
 
@@ -231,21 +230,22 @@ def standalone_metrics(model: ModelBundle, setup: TrainingSetup) -> dict[str, fl
 
     Does its threshold do what it says, does another seed's forest agree, is it small and fast?
     """
-    held_out = setup.data.held_out
-    calibration = model.forest.score(setup.data.calibration.X)
-    alert_rate = float(np.mean(calibration > model.threshold.value))
+    data = setup.data
+    limit = model.threshold
+    alerts = model.forest.score(data.calibration.X) > limit.value
+    alert_rate = float(np.mean(alerts))
     return {
-        "calibration_error": abs(alert_rate - model.threshold.expected_rate),
+        "calibration_error": abs(alert_rate - limit.expected_rate),
         "seed_agreement": _seed_agreement(model, setup),
         "bundle_mb": _bundle_bytes(model) / 2**20,
-        "row_us": measure_row_microseconds(model.forest, held_out.X),
+        "row_us": measure_row_microseconds(model.forest, data.held_out.X),
     }
 
 
 def _seed_agreement(model: ModelBundle, setup: TrainingSetup) -> float:
     """Rank correlation of the scores of held-out rows with those of a forest of another seed."""
     settings = setup.settings
-    held_out = setup.data.held_out
+    rows = setup.data.held_out.X
     other = fit_part(
         setup.data.fit.X,
         trees=settings.n_estimators,
@@ -253,14 +253,16 @@ def _seed_agreement(model: ModelBundle, setup: TrainingSetup) -> float:
         max_features=settings.max_features,
         seed=settings.seed + _OTHER_SEED,
     )
-    scores = model.forest.score(held_out.X)
-    return score_agreement(scores, CompiledForest.compile(other).score(held_out.X))
+    scores = model.forest.score(rows)
+    others = CompiledForest.compile(other).score(rows)
+    return score_agreement(scores, others)
 
 
 def _bundle_bytes(model: ModelBundle) -> int:
-    with tempfile.TemporaryDirectory() as folder:
-        bundle.write_bundle(model, Path(folder))
-        return sum(file.stat().st_size for file in Path(folder).iterdir())
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        bundle.write_bundle(model, folder)
+        return sum(file.stat().st_size for file in folder.iterdir())
 
 
 def compare_with_champion(
@@ -290,8 +292,12 @@ def _reference_changes(ours: Reference, theirs: Reference) -> dict[str, float]:
     """The share of features that became constant, and the median change of spread of the others."""
     lost = theirs.varies & ~ours.varies
     both = theirs.varies & ours.varies
-    changes = np.abs(np.log(ours.scale[both] / theirs.scale[both]))
+    varying = max(theirs.varies.sum(), 1)
+    change = 1.0
+    if both.any():
+        ratios = ours.scale[both] / theirs.scale[both]
+        change = float(np.exp(np.median(np.abs(np.log(ratios)))))
     return {
-        "features_lost": float(lost.sum() / max(theirs.varies.sum(), 1)),
-        "scale_change": float(np.exp(np.median(changes))) if both.any() else 1.0,
+        "features_lost": float(lost.sum() / varying),
+        "scale_change": change,
     }

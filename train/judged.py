@@ -52,14 +52,15 @@ def score_judged(bundle: ModelBundle, judged: Iterable[JudgedRows]) -> JudgedSco
 
     Raises DataError unless some of them are confirmed, and some dismissed.
     """
-    scores = JudgedScores(_scores(bundle, judged, True), _scores(bundle, judged, False))
-    if not len(scores.confirmed) or not len(scores.dismissed):
+    confirmed = _scores(bundle, judged, True)
+    dismissed = _scores(bundle, judged, False)
+    if not len(confirmed) or not len(dismissed):
         raise DataError(
-            f"{len(scores.confirmed)} confirmed and {len(scores.dismissed)} dismissed incidents "
+            f"{len(confirmed)} confirmed and {len(dismissed)} dismissed incidents "
             "with the champion's features: a threshold by verdicts needs some of each; "
             "`vigil incidents confirm ID` and `dismiss ID` give them"
         )
-    return scores
+    return JudgedScores(confirmed, dismissed)
 
 
 def _scores(
@@ -67,14 +68,18 @@ def _scores(
     judged: Iterable[JudgedRows],
     confirmed: bool,
 ) -> Floats:
+    """The highest score of each such incident that has rows."""
     asked = [incident for incident in judged if incident.confirmed == confirmed]
     rows = [_rows_of(bundle, incident) for incident in asked]
-    return np.array([bundle.forest.score(each).max() for each in rows if len(each)], np.float64)
+    highest = [bundle.forest.score(each).max() for each in rows if len(each)]
+    return np.array(highest, np.float64)
 
 
 def _rows_of(bundle: ModelBundle, incident: JudgedRows) -> Floats:
     """Its rows in the order of the model's features; none where it has others."""
+    features = len(bundle.names)
     if set(incident.names) != set(bundle.names):
-        return np.empty((0, len(bundle.names)))
+        return np.empty((0, features))
     order = [incident.names.index(name) for name in bundle.names]
-    return np.array(incident.rows, np.float64).reshape(-1, len(order))[:, order]
+    rows = np.array(incident.rows, np.float64)
+    return rows.reshape(-1, features)[:, order]

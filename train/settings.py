@@ -36,7 +36,9 @@ class TrainSettings(RoomSettings):
         Effect.IN_PROCESS, "registered model: one per detector"
     )
     revision: str = setting(
-        "", Effect.IN_PROCESS, "git commit of the code, for the run; default: the checkout's"
+        "",
+        Effect.IN_PROCESS,
+        "git commit of the code, for the run; default: the checkout's",
     )
     jobs_url: str | None = setting(
         None,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from pydantic_settings import (
 )
 
 from vigil.errors import BadSettings
-from vigil.json_types import JsonObject
+from vigil.json_types import Fields, JsonObject
 
 _T = TypeVar("_T")
 ROOM_NAMES = ("serve", "drift", "train")
@@ -87,7 +87,12 @@ def setting(
     otherwise. `secret`: it is never in a file that is rendered, in arguments or in what is shown.
     """
     metadata = {"effect": effect.value, "secret": secret, "internal": internal}
-    return Field(default=default, description=description, json_schema_extra=metadata, **bounds)
+    return Field(
+        default=default,
+        description=description,
+        json_schema_extra=metadata,
+        **bounds,
+    )
 
 
 class RoomSettings(BaseSettings):
@@ -172,7 +177,7 @@ class RoomSettings(BaseSettings):
         """What a process takes while it runs."""
         return self.json_values(*LIVE_EFFECTS)
 
-    def with_live_values(self, config: Mapping[str, Any]) -> Self:
+    def with_live_values(self, config: Fields) -> Self:
         """These settings with other values of what may change while the process runs.
 
         Raises BadSettings.
@@ -270,7 +275,7 @@ class _SettingsFile(_WholeSource):
         return fields_from_keys(cls, objects.get(cls.room, {}))
 
 
-def fields_from_keys(cls: type[RoomSettings], values: Mapping[str, Any]) -> JsonObject:
+def fields_from_keys(cls: type[RoomSettings], values: Fields) -> JsonObject:
     """camelCase keys as field names.
 
     One that names no field is passed on with its room, to be refused: it may look like one.
@@ -329,9 +334,7 @@ class _Refusal(NamedTuple):
     value: Any
 
 
-def _mistake(
-    cls: type[RoomSettings], refusal: _Refusal, from_environment: Mapping[str, Any]
-) -> str:
+def _mistake(cls: type[RoomSettings], refusal: _Refusal, from_environment: Fields) -> str:
     message = refusal.message.removeprefix("Value error, ")
     if not refusal.location:
         return f"{cls.room}: {message}"

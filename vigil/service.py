@@ -72,7 +72,13 @@ class Service:
         headers = {**self.headers, "Content-Type": "application/json"}
         return self._ask("POST", path, timeout_s, headers=headers, content=content)
 
-    def _ask(self, method: str, path: str, timeout_s: float, **request: Any) -> JsonObject:
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        timeout_s: float,
+        **request: Any,
+    ) -> JsonObject:
         try:
             response = http.request(method, self.url + path, timeout_s=timeout_s, **request)
             if response.is_success:
@@ -167,7 +173,11 @@ def service_options(function: Callable[..., None]) -> Callable[..., None]:
     )
     @functools.wraps(function)
     def asked(
-        *args: Any, url: str | None, api_key: str | None, api_key_file: Path | None, **named: Any
+        *args: Any,
+        url: str | None,
+        api_key: str | None,
+        api_key_file: Path | None,
+        **named: Any,
     ) -> None:
         # An empty variable is one that somebody did not set.
         service = ServiceOptions(url or None, api_key or None, api_key_file or None)

@@ -62,10 +62,12 @@ class TrustSettings(BaseSettings):
     )
 
     trusted_keys: Path | None = Field(
-        default=None, description="folder of public keys (*.pub) whose bundles are read"
+        default=None,
+        description="folder of public keys (*.pub) whose bundles are read",
     )
     require_signature: bool = Field(
-        default=False, description="refuse versions that are not signed"
+        default=False,
+        description="refuse versions that are not signed",
     )
 
 

@@ -5,7 +5,7 @@ They ask the service, and import nothing of the monitor.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode
 import click
 
 from vigil.errors import BadSettings
+from vigil.json_types import Fields, JsonObject
 from vigil.service import Service, ServiceOptions, service_options
 from vigil.settings import HomeSettings
 from vigil.terminal import json_option, print_json, print_table, printable, report_errors, say
@@ -114,14 +115,14 @@ def dismiss_incident(
     as_json: bool,
 ) -> None:
     """Say that an incident was none, and maybe never again."""
-    body: dict[str, Any] = {"verdict": "dismiss", "reason": reason}
+    body: JsonObject = {"verdict": "dismiss", "reason": reason}
     if rule:
         body["rule"] = _rule_body(features, every_entity, until)
     _judge(service, incident_id, body, as_json)
 
 
-def _rule_body(features: str | None, every_entity: bool, until: str | None) -> dict[str, Any]:
-    body: dict[str, Any] = {"until": until}
+def _rule_body(features: str | None, every_entity: bool, until: str | None) -> JsonObject:
+    body: JsonObject = {"until": until}
     if features:
         body["features"] = [name.strip() for name in features.split(",")]
     if every_entity:
@@ -204,7 +205,7 @@ def remove_silence(silence_id: str, service: ServiceOptions, as_json: bool) -> N
     _show_silence(silence, as_json)
 
 
-def _show_silence(silence: Mapping[str, Any], as_json: bool) -> None:
+def _show_silence(silence: Fields, as_json: bool) -> None:
     if as_json:
         print_json(silence)
         return
@@ -260,7 +261,7 @@ def _checked_time(option: str, text: str) -> str:
     return text
 
 
-def _incident_row(incident: Mapping[str, Any]) -> Sequence[object]:
+def _incident_row(incident: Fields) -> Sequence[object]:
     names = [feature["feature"] for feature in incident["features"]]
     return (
         incident["id"],
@@ -281,7 +282,7 @@ def _listed(names: Sequence[str], count: int) -> str:
     return f"{listed} and {more} more" if more > 0 else listed
 
 
-def _deviation_row(deviation: Mapping[str, Any]) -> Sequence[object]:
+def _deviation_row(deviation: Fields) -> Sequence[object]:
     return (
         deviation["feature"],
         f"{deviation['observed']:g}",
@@ -290,13 +291,13 @@ def _deviation_row(deviation: Mapping[str, Any]) -> Sequence[object]:
     )
 
 
-def _verdict_sentence(verdict: Mapping[str, Any]) -> str:
+def _verdict_sentence(verdict: Fields) -> str:
     reason = f": {verdict['reason']}" if verdict["reason"] else ""
     at = iso_time(verdict["at"], "seconds")
     return f"{at} {verdict['by']}: {verdict['verdict']}{reason}"
 
 
-def _silence_row(silence: Mapping[str, Any]) -> Sequence[object]:
+def _silence_row(silence: Fields) -> Sequence[object]:
     return (
         silence["id"],
         iso_time(silence["since"], "seconds"),
@@ -307,7 +308,7 @@ def _silence_row(silence: Mapping[str, Any]) -> Sequence[object]:
     )
 
 
-def _rule_row(rule: Mapping[str, Any]) -> Sequence[object]:
+def _rule_row(rule: Fields) -> Sequence[object]:
     until = rule["until"]
     return (
         rule["id"],

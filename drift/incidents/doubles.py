@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from drift.incidents.batch import entity_of, request_of
 from drift.incidents.incident import ScoredRows
 from drift.incidents.places import RowIndices
+from vigil.arrays import Flags
+from vigil.json_types import JsonObject
 
 MAX_BATCHES = 64
 MAX_ALERTS = 2000
@@ -52,20 +53,20 @@ class Doubles:
         first = _digest_of_first(rows, 1)
         repeated = self._longest_repeated(rows, first)
         if repeated < count:
-            digest = _digest_of_first(rows, count)
-            self._batches.append(_Batch(count, first, digest))
+            whole = _digest_of_first(rows, count)
+            batch = _Batch(count, first, whole)
+            self._batches.append(batch)
         return repeated
 
     def _longest_repeated(self, rows: ScoredRows, first: str) -> int:
-        repeated = 0
-        for batch in self._batches:
-            if batch.first != first or batch.rows <= repeated:
-                continue
+        alike = [batch for batch in self._batches if batch.first == first]
+        alike.sort(key=lambda batch: -batch.rows)
+        for batch in alike:
             if _begins_with(rows, batch):
-                repeated = batch.rows
-        return repeated
+                return batch.rows
+        return 0
 
-    def seen_before(self, rows: ScoredRows, over: RowIndices) -> NDArray[np.bool_]:
+    def seen_before(self, rows: ScoredRows, over: RowIndices) -> Flags:
         """Return which of the rows `over` the threshold came in a former batch; remember them.
 
         Rows of one batch that are the same are not doubles of each other.
@@ -81,13 +82,13 @@ class Doubles:
         while len(self._alerts) > self._max_alerts:
             self._alerts.popitem(last=False)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return {
             "batches": msgspec.to_builtins(list(self._batches)),
             "alerts": list(self._alerts),
         }
 
-    def load(self, stored: dict[str, Any]) -> None:
+    def load(self, stored: JsonObject) -> None:
         """Take over what was stored."""
         batches = msgspec.convert(stored["batches"], list[_Batch])
         self._batches.extend(batches)
@@ -119,7 +120,8 @@ def _digest_of_first(rows: ScoredRows, count: int) -> str:
         first = np.ascontiguousarray(values[:count])
         digest.update(first.tobytes())
     for names in (rows.entities, rows.requests):
-        digest.update(_encoded((names or [])[:count]))
+        known = names or []
+        digest.update(_encoded(known[:count]))
     return digest.hexdigest()
 
 

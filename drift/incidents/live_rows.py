@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 
 import numpy as np
-from numpy.typing import NDArray
 
 from drift.events import ChampionFollowed, Event
 from drift.incidents.desk import IncidentDesk
@@ -13,6 +12,7 @@ from drift.incidents.deviation import Describe, RowDescriber
 from drift.incidents.incident import ScoredRows
 from serve.model.report import CapturedRows, RowContext
 from train.model.bundle import ModelBundle
+from vigil.arrays import Flags
 
 MAX_WAITING_BATCHES = 100
 
@@ -64,7 +64,7 @@ class LiveRows:
         while self._waiting:
             self.take(*self._waiting.popleft())
 
-    def take(self, batch: CapturedRows, now: float) -> NDArray[np.bool_]:
+    def take(self, batch: CapturedRows, now: float) -> Flags:
         """Hand a batch to the desk; return which of its rows [n] lie in a silence."""
         nothing = np.zeros(len(batch.rows), bool)
         if self._bundle is None or self._describe is None:

@@ -85,7 +85,8 @@ class Notifier:
 
     def start(self) -> None:
         """Begin to send; call it when the lease was acquired. Raises LostLease."""
-        dropped = Outbox(self._store).drop_other_channels(self.channels)
+        outbox = Outbox(self._store)
+        dropped = outbox.drop_other_channels(self.channels)
         if dropped:
             log.warning("%d messages waited for channels that are no more", dropped)
         self._loops = [_SenderLoop(sender, self._clock) for sender in self._senders]

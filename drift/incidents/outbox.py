@@ -56,9 +56,10 @@ class Outbox:
             pass
 
     def backlog(self, channel: str) -> Backlog:
-        figures = _delivered_or_not(func.count(), func.min(MessageRow.at))
+        messages = _delivered_or_not(func.count(), func.min(MessageRow.at))
+        waiting = _of_waiting(messages, channel)
         with self._store.reading() as session:
-            count, oldest = session.execute(_of_waiting(figures, channel)).one()
+            count, oldest = session.execute(waiting).one()
         return Backlog(count, oldest)
 
     def sent_lately(self, channel: str, since: float) -> SentLately:
@@ -92,9 +93,10 @@ class Outbox:
     def drop_other_channels(self, channels: Iterable[str]) -> int:
         """Give up what waits for channels that are no more; how many messages."""
         is_gone = DeliveryRow.channel.not_in(list(channels))
-        dropped = delete(DeliveryRow).where(is_gone, _WAITS)
+        drop = delete(DeliveryRow).where(is_gone, _WAITS)
         with self._store.transaction() as session:
-            return len(session.scalars(dropped.returning(DeliveryRow.seq)).all())
+            dropped = session.scalars(drop.returning(DeliveryRow.seq))
+            return len(dropped.all())
 
 
 _WAITS = DeliveryRow.ended.is_(None)
@@ -102,8 +104,8 @@ _WAITS = DeliveryRow.ended.is_(None)
 
 def _delivered_or_not(*columns: Any) -> AnySelect:
     """A query of messages with their deliveries."""
-    of_message = DeliveryRow.seq == MessageRow.seq
-    return select(*columns).select_from(MessageRow).join(DeliveryRow, of_message)
+    messages = select(*columns).select_from(MessageRow)
+    return messages.join(DeliveryRow, DeliveryRow.seq == MessageRow.seq)
 
 
 def _of_waiting(query: AnySelect, channel: str) -> AnySelect:
@@ -122,7 +124,8 @@ def _taken_since(channel: str, since: float) -> AnySelect:
 def _first_waiting(session: Session, channel: str, limit: int) -> list[OutboxMessage]:
     waiting = _of_waiting(_delivered_or_not(MessageRow), channel)
     first = waiting.order_by(MessageRow.seq).limit(limit)
-    return [_message(row) for row in session.scalars(first)]
+    rows = session.scalars(first)
+    return list(map(_message, rows))
 
 
 def _message(row: MessageRow) -> OutboxMessage:
@@ -150,19 +153,20 @@ def _end(
     now: float,
 ) -> None:
     places = [message.seq for message in messages]
-    is_ended = DeliveryRow.seq.in_(places)
-    deliveries = update(DeliveryRow).where(DeliveryRow.channel == channel, is_ended)
-    session.execute(deliveries.values(ended=now, outcome=outcome))
+    ended = update(DeliveryRow).where(
+        DeliveryRow.channel == channel,
+        DeliveryRow.seq.in_(places),
+    )
+    session.execute(ended.values(ended=now, outcome=outcome))
 
 
 def _add_summary(session: Session, summary: StormSummary, now: float) -> MessageRow:
     """A message that is named by its place."""
-    document = encode_document(summary)
     row = MessageRow(
         id="",
         kind="summary",
         at=now,
-        document=document,
+        document=encode_document(summary),
     )
     session.add(row)
     session.flush()

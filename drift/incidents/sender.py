@@ -114,21 +114,29 @@ class ChannelSender:
             self._send(messages, now)
 
     def _next_messages(self, now: float) -> list[OutboxMessage]:
-        batch = self.channel.batch
-        messages = self._outbox.waiting(self.channel.name, batch)
-        return self._limited(messages, now) if messages and batch == 1 else messages
+        channel = self.channel
+        messages = self._outbox.waiting(channel.name, channel.batch)
+        if messages and channel.batch == 1:
+            return self._limited(messages, now)
+        return messages
 
     def _limited(self, messages: list[OutboxMessage], now: float) -> list[OutboxMessage]:
         """What of it may be sent now: a storm becomes one summary."""
-        sent = self._outbox.sent_lately(self.channel.name, now - self._limit.window_s)
-        step = self._limit.next_step(self._units(messages[0]), sent)
+        name = self.channel.name
+        since = now - self._limit.window_s
+        sent = self._outbox.sent_lately(name, since)
+        units = self._units(messages[0])
+        step = self._limit.next_step(units, sent)
         if step == "summarize":
-            return [self._outbox.summarize(self.channel.name, now)]
+            return [self._outbox.summarize(name, now)]
         return messages if step == "send" else []
 
     def _units(self, first: OutboxMessage) -> int:
         """How many messages to people wait; a summary goes before all that it has not summed up."""
-        return 1 if first.kind == "summary" else self._outbox.backlog(self.channel.name).waiting
+        if first.kind == "summary":
+            return 1
+        backlog = self._outbox.backlog(self.channel.name)
+        return backlog.waiting
 
     def _send(self, messages: Sequence[OutboxMessage], now: float) -> None:
         self._outbox.confirm_leadership()
@@ -151,7 +159,12 @@ class ChannelSender:
         outcome: str,
         now: float,
     ) -> None:
-        self._outbox.end(self.channel.name, messages, outcome=outcome, now=now)
+        self._outbox.end(
+            self.channel.name,
+            messages,
+            outcome=outcome,
+            now=now,
+        )
         self._retries.end()
 
     def _fail(
@@ -162,9 +175,11 @@ class ChannelSender:
     ) -> None:
         self._note_failure(delivery.reason, now)
         is_bad = delivery.status in _BAD_MESSAGE
-        if is_bad or self._retries.has_lasted(self._max_failing_s, now):
-            log.error("%s: given up: %s", self.channel.name, messages[0].id)
-            self._end(messages, f"given up: {delivery.reason}", now)
+        if not is_bad and not self._retries.has_lasted(self._max_failing_s, now):
+            return
+        first = messages[0]
+        log.error("%s: given up: %s", self.channel.name, first.id)
+        self._end(messages, f"given up: {delivery.reason}", now)
 
     def _note_failure(self, reason: str, now: float) -> None:
         log.warning("%s: in vain: %s", self.channel.name, reason)

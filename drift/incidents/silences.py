@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from drift.incidents.names import bounded_name
-from vigil.arrays import Floats
+from vigil.arrays import Flags, Floats
 from vigil.errors import VigilError
+from vigil.json_types import JsonObject
 
 MAX_SILENCES = 500
 MAX_REASON = 500
@@ -113,7 +112,7 @@ class Silences:
         self,
         times: Floats,
         entities: Sequence[str] | None = None,
-    ) -> NDArray[np.bool_]:
+    ) -> Flags:
         """Return which of the rows [n] of these times and entities lie in a silence."""
         silenced = np.zeros(len(times), dtype=bool)
         if not len(times):
@@ -125,14 +124,14 @@ class Silences:
                 silenced |= _rows_in(silence, times, entities)
         return silenced
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return {
             "added": msgspec.to_builtins(list(self._added.values())),
             "calendar": msgspec.to_builtins(self._calendar),
             "count": self._count,
         }
 
-    def load(self, stored: dict[str, Any]) -> None:
+    def load(self, stored: JsonObject) -> None:
         """Take over what was stored. Raises msgspec.ValidationError."""
         added = msgspec.convert(stored["added"], list[Silence])
         self._added = {silence.id: silence for silence in added}
@@ -144,7 +143,7 @@ def _rows_in(
     silence: Silence,
     times: Floats,
     entities: Sequence[str] | None,
-) -> NDArray[np.bool_]:
+) -> Flags:
     inside = (silence.since <= times) & (times < silence.until)
     if silence.entity is None:
         return inside

@@ -41,6 +41,7 @@ from drift.incidents.update import (
     write_update,
 )
 from drift.state import LostLease
+from vigil.json_types import JsonObject
 
 MAX_PAGE = 1000
 MESSAGES_AN_INCIDENT = 3  # kept for each incident that is
@@ -122,7 +123,7 @@ class IncidentStore:
         forget_old_incidents(session, self._keep)
         forget_old_messages(session, MESSAGES_AN_INCIDENT * self._keep)
 
-    def tracker_state(self) -> dict[str, Any] | None:
+    def tracker_state(self) -> JsonObject | None:
         """The tracker's state as it was last recorded; None before the first."""
         with self._session() as session:
             row = session.get(TrackerRow, TRACKER_NAME)

@@ -113,8 +113,9 @@ def _row_times(alerts: Iterable[PendingAlert]) -> Iterator[float]:
     """Seconds a row between alerts that follow each other."""
     for before, after in itertools.pairwise(alerts):
         seconds = abs(after.alert.at - before.alert.at)
+        rows = after.position - before.position
         if seconds:
-            yield seconds / (after.position - before.position)
+            yield seconds / rows
 
 
 class EntityStreams:

@@ -206,11 +206,14 @@ class IncidentTracker:
     def _take(self, placed: PlacedAlert, rows: ScoredRows) -> None:
         """Take in one alert, which arrived with these rows."""
         incident = self._incident_with(placed, rows)
-        if incident is not None:
-            if incident.wants(placed.alert.score):
-                incident.keep(evidence_of(placed, rows), rows.names)
-            self._book.touch(incident)
-            self._book.announce(incident, placed.alert.at)
+        if incident is None:
+            return
+        alert = placed.alert
+        if incident.wants(alert.score):
+            evidence = evidence_of(placed, rows)
+            incident.keep(evidence, rows.names)
+        self._book.touch(incident)
+        self._book.announce(incident, alert.at)
 
     def _incident_with(
         self,
@@ -282,7 +285,8 @@ class IncidentTracker:
         arrived: float,
     ) -> TrackedIncident | None:
         """The incident of all entities that alert, where most of their rows do."""
-        self._fleet.add(placed.row, placed.alert.entity, placed.alert.at)
+        alert = placed.alert
+        self._fleet.add(placed.row, alert.entity, alert.at)
         streams = self._streams_together()
         if not streams:
             return None
@@ -332,7 +336,8 @@ class IncidentTracker:
     ) -> None:
         """Make the pending alerts of an entity a part of an incident."""
         entity = stream.pending[-1].alert.entity
-        incident.join(entity, stream.onset, stream.quiet_s(self._criterion))
+        quiet_s = stream.quiet_s(self._criterion)
+        incident.join(entity, stream.onset, quiet_s)
         for alert in stream.alerts:
             incident.add(alert, arrived)
         if not incident.trace.points:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import msgspec
 
 from drift.incidents.book import TouchedIncident
 from drift.incidents.incident import Incident, IncidentChange, IncidentEvidence
 from drift.incidents.update import StoredRecord, StoreUpdate
+from vigil.json_types import Fields
 
 
 class UnsavedChanges:
@@ -40,7 +40,7 @@ class UnsavedChanges:
             judged = msgspec.structs.replace(latest, verdict=incident.verdict)
             self._incidents[incident.id] = judged
 
-    def update(self, tracker: Mapping[str, Any]) -> StoreUpdate:
+    def update(self, tracker: Fields) -> StoreUpdate:
         """Return all of it with the state of the tracker."""
         return StoreUpdate(
             tracker=tracker,

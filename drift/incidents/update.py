@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 from uuid import uuid4
@@ -23,6 +23,7 @@ from drift.incidents.tables import (
     TrackerRow,
     VerdictRow,
 )
+from vigil.json_types import Fields
 
 RecordKind = Literal["verdict", "silence", "rule"]
 RecordTable = type[VerdictRow] | type[SilenceRow] | type[DismissalRuleRow]
@@ -67,7 +68,7 @@ class StoreUpdate:
     id: by which the database knows that it has this one
     """
 
-    tracker: Mapping[str, Any] | None = None
+    tracker: Fields | None = None
     changes: Sequence[IncidentChange] = ()
     amended: Sequence[Incident] = ()
     evidence: Sequence[IncidentEvidence] = ()

@@ -9,7 +9,7 @@ import msgspec
 
 from drift.comparison import Comparison
 from drift.events import Transition
-from drift.governor import Governor, seconds_left
+from drift.governor import Governor
 from drift.incidents.desk import IncidentBoard
 from drift.settings import DriftSettings
 from drift.view.live import Live
@@ -96,31 +96,39 @@ class ConsoleView:
 
     def _window(self) -> JsonObject:
         status = self.status
-        verdict = _part(self._verdict, _VERDICT) if self._verdict else None
+        verdict = self._verdict
         return {
             **self._features(),
-            "verdict": verdict,
+            "verdict": _part(verdict, _VERDICT) if verdict else None,
             "verdicts": status["verdicts"],
-            "window": {"rows": status["rows_in_window"], "size": status["window_rows"]},
+            "window": {
+                "rows": status["rows_in_window"],
+                "size": status["window_rows"],
+            },
         }
 
     def _features(self) -> JsonObject:
-        features = [_feature(feature) for feature in self.status["features"]]
+        features = list(map(_feature, self.status["features"]))
         features.sort(key=lambda feature: -feature["nearness"])
-        count = len(features) or self._model_features()
-        return {"features": features[:MAX_FEATURES_SHOWN], "feature_count": count}
+        return {
+            "features": features[:MAX_FEATURES_SHOWN],
+            "feature_count": len(features) or self._model_features(),
+        }
 
     def _model_features(self) -> int:
-        return len(self.comparison.bundle.names) if self.comparison else 0
+        if self.comparison is None:
+            return 0
+        return len(self.comparison.bundle.names)
 
     def _governor(self, now: float) -> JsonObject:
         settings = self.settings
+        budget = self.governor.budget(now, settings)
         return {
             **_part(self.status["governor"], _GOVERNOR),
             "rows_wanted": settings.retrain_rows,
             "settings_mode": settings.mode,
             "retrains_a_day": settings.max_retrains_per_day,
-            "seconds_left": round(seconds_left(self.governor, now, settings)),
+            "seconds_left": round(budget.seconds_left),
         }
 
     def _models(self) -> JsonObject:
@@ -140,17 +148,21 @@ class ConsoleView:
 
     def _versions(self) -> JsonObject:
         registry = self.registry
+        champion = self.comparison and self.comparison.champion
         challenger = registry.desired.challenger
         return {
-            "champion": self.comparison and _version(self.comparison.champion),
+            "champion": champion and _version(champion),
             "challenger": challenger and _version(challenger),
-            "versions": [_version(version) for version in registry.versions],
+            "versions": list(map(_version, registry.versions)),
         }
 
     def _incidents(self) -> JsonObject:
         board = self.incidents
-        listed = [msgspec.to_builtins(incident) for incident in board.listed]
-        return {"open": board.open, "held": board.held, "listed": listed}
+        return {
+            "open": board.open,
+            "held": board.held,
+            "listed": list(map(msgspec.to_builtins, board.listed)),
+        }
 
     def _threshold(self) -> JsonObject | None:
         if self.comparison is None:
@@ -170,21 +182,27 @@ class ConsoleView:
         }
 
     def _timeline(self) -> list[TimelineEntry]:
-        cause = self.status["cause"]
-        return timeline(self.transitions, self.registry.ledger, self.observations, cause=cause)
+        return timeline(
+            self.transitions,
+            self.registry.ledger,
+            self.observations,
+            cause=self.status["cause"],
+        )
 
 
 def console_status(status: Fields) -> str:
     """Return what a person should look at first."""
     if status["model_version"] is None:
         return "no model"
-    verdict = status["verdict"]["verdict"] if status["verdict"] else "none"
-    if verdict == "data break":
+    verdict = status["verdict"] or {"verdict": "none"}
+    kind = verdict["verdict"]
+    if kind == "data break":
         return "data break"
-    is_episode = status["governor"]["phase"] in ("collecting", "retraining")
-    if verdict == "population drift" or is_episode:
+    phase = status["governor"]["phase"]
+    if kind == "population drift" or phase in ("collecting", "retraining"):
         return "drift"
-    return "replicas differ" if status["disagreement"]["alert"] else "ok"
+    differs = status["disagreement"]["alert"]
+    return "replicas differ" if differs else "ok"
 
 
 def _part(document: Fields, keys: Iterable[str]) -> JsonObject:
@@ -216,8 +234,12 @@ def _ratio(value: float, floor: float) -> float:
 
 
 def _replicas(status: Fields) -> list[JsonObject]:
-    replicas = [_part(replica, _REPLICA) for replica in status["replicas"]]
-    return sorted(replicas, key=lambda replica: str(replica["replica"]))
+    by_name = sorted(status["replicas"], key=_replica_name)
+    return [_part(replica, _REPLICA) for replica in by_name]
+
+
+def _replica_name(replica: Fields) -> str:
+    return str(replica["replica"])
 
 
 def _version(version: Version) -> JsonObject:

@@ -63,7 +63,8 @@ class ReplicaCounters:
         self._heard.add(name)
 
     def _bury_silent(self) -> None:
-        for name in list(filter(self._is_silent, self._latest)):
+        silent = [name for name in self._latest if self._is_silent(name)]
+        for name in silent:
             gone = self._latest.pop(name)
             self._add_gone(gone.counts)
 
@@ -72,7 +73,8 @@ class ReplicaCounters:
         return rounds > MAX_SILENT_ROUNDS
 
     def _add_gone(self, counts: MetricFamilies) -> None:
-        self._gone = sum_metrics([self._gone, _without_gauges(counts)])
+        lasting = _without_gauges(counts)
+        self._gone = sum_metrics([self._gone, lasting])
 
     def families(self, now: float) -> list[MetricFamilies]:
         """Return what is to be summed.

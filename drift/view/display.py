@@ -37,8 +37,9 @@ class Display:
         self._live = Live()
         self._counters = ReplicaCounters()
         self._observations = Observations()
-        for subscriber in (self.gauges.count, self._observations.observe, self._take):
-            watch.events.subscribe(subscriber)
+        watch.events.subscribe(self.gauges.count)
+        watch.events.subscribe(self._observations.observe)
+        watch.events.subscribe(self._take)
 
     def _take(self, event: Event) -> None:
         if isinstance(event, ReportReceived):
@@ -50,33 +51,45 @@ class Display:
 
     def _take_report(self, event: ReportReceived) -> None:
         report = event.report
-        name = report.served.replica
-        self._counters.report(name, report.counts, report.delivered, event.at)
+        self._counters.report(
+            report.served.replica,
+            report.counts,
+            report.delivered,
+            event.at,
+        )
         self._live.ingest(report, event.at)
 
     def _write_report(self, event: WindowJudged) -> None:
         """Write a page when an episode opens, or the data break."""
         if event.is_onset or event.is_break_onset:
-            page = episode_page(self._watch.status(event.at), event.at)
+            status = self._watch.status(event.at)
+            page = episode_page(status, event.at)
             self.reports.put(EpisodeReport(event.episode, page))
 
     def count(self, report: ConsumerReport, now: float) -> None:
         """Take in the metrics of a stream consumer."""
         with self._watch.lock:
-            self._counters.report(report.consumer, report.counts, report.delivered, now)
+            self._counters.report(
+                report.consumer,
+                report.counts,
+                report.delivered,
+                now,
+            )
 
     def console(self, now: float) -> bytes:
         """Return what the console shows, as JSON."""
         with self._watch.lock:
-            return msgspec.json.encode(self._console_view(now).document(now))
+            document = self._console_view(now).document(now)
+            return msgspec.json.encode(document)
 
     def _console_view(self, now: float) -> ConsoleView:
         watch = self._watch
+        desired = watch.rollout.desired
         return ConsoleView(
             status=watch.status(now),
             live=self._live,
             comparison=watch.comparison,
-            registry=RegistryView(watch.rollout.desired, self.versions, self.ledger),
+            registry=RegistryView(desired, self.versions, self.ledger),
             governor=watch.state,
             transitions=watch.memory.transitions,
             observations=self._observations.entries,
@@ -88,11 +101,13 @@ class Display:
         """Return the Prometheus text of all replicas and consumers and of the monitor."""
         own = self.own_metrics(now)
         with self._watch.lock:
-            return render_exposition([*self._counters.families(now), own])
+            reported = self._counters.families(now)
+            return render_exposition([*reported, own])
 
     def own_metrics(self, now: float) -> MetricFamilies:
         """Return the monitor's own metrics."""
         self._incident_gauges.update(now)  # not under the lock: it asks a database
-        with self._watch.lock:
-            self.gauges.update(self._watch.status(now))
-            return collect_metrics(self._watch.metrics.registry)
+        watch = self._watch
+        with watch.lock:
+            self.gauges.update(watch.status(now))
+            return collect_metrics(watch.metrics.registry)

@@ -28,21 +28,29 @@ class IncidentGauges:
                 self._update_channel(channel, now)
 
     def _update_incidents(self) -> None:
+        metrics = self._metrics
         board = self._desk.board
-        self._metrics.incidents_open.set(board.open)
-        self._metrics.incidents_held.set(board.held)
+        metrics.incidents_open.set(board.open)
+        metrics.incidents_held.set(board.held)
         suppressed = dict(self._desk.suppressed())
         former = suppressed if self._suppressed is None else self._suppressed
         for why, rows in suppressed.items():
-            new = max(0, rows - former.get(why, 0))
-            self._metrics.incident_rows.labels(why).inc(new)
+            new = _increase(former.get(why, 0), rows)
+            metrics.incident_rows.labels(why).inc(new)
         self._suppressed = suppressed
 
     def _update_channel(self, channel: ChannelStatus, now: float) -> None:
+        metrics = self._metrics
         name = channel.channel
-        age = 0.0 if channel.oldest is None else max(0.0, now - channel.oldest)
-        self._metrics.notify_waiting.labels(name).set(channel.waiting)
-        self._metrics.notify_oldest.labels(name).set(age)
-        new = max(0, channel.failures - self._failures.get(name, 0))
-        self._metrics.notify_failures.labels(name).inc(new)
+        oldest = now if channel.oldest is None else channel.oldest
+        metrics.notify_waiting.labels(name).set(channel.waiting)
+        metrics.notify_oldest.labels(name).set(_increase(oldest, now))
+        failures = self._failures.get(name, 0)
+        new = _increase(failures, channel.failures)
+        metrics.notify_failures.labels(name).inc(new)
         self._failures[name] = channel.failures
+
+
+def _increase(former: float, present: float) -> float:
+    """By how much a count or a clock has gone up; 0 if it began anew."""
+    return max(0, present - former)

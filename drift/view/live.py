@@ -22,5 +22,6 @@ class Live:
 
     def ingest(self, report: ReplicaReport, now: float) -> None:
         """Take in one replica's report."""
-        since = self.traffic.ingest(report.served.replica, report.counts, now)
+        replica = report.served.replica
+        since = self.traffic.ingest(replica, report.counts, now)
         self.points.ingest(report.rows, since, now)

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from drift.view.traffic import SPAN_S
 from serve.model.report import CapturedRows
 from train.model.bundle import ModelBundle
 from train.model.reasons import explain_rows
-from vigil.arrays import Flags, Floats
+from vigil.arrays import Flags, Floats, Positions
 from vigil.json_types import Fields, JsonObject
 
 MAX_NORMAL_POINTS = 300
@@ -42,8 +41,8 @@ class Point:
         """Return an anomaly as the console shows it."""
         return {
             "at": self.at,
-            "score": round(self.score, 4),
-            "threshold": round(self.threshold, 4),
+            "score": _shown(self.score),
+            "threshold": _shown(self.threshold),
             "version": self.version,
             "request_id": self.request,
             "reasons": list(self.reasons),
@@ -71,9 +70,14 @@ class _ScoredBatch:
         return float(self.bundle.threshold.value)
 
     def point(self, i: Any, **more: Any) -> Point:
-        at = float(self.at[i])
-        score = float(self.rows.scores[i])
-        return Point(at, score, self.threshold, self.rows.version, **more)
+        score = self.rows.scores[i]
+        return Point(
+            float(self.at[i]),
+            float(score),
+            self.threshold,
+            self.rows.version,
+            **more,
+        )
 
     def anomalies(self) -> list[Point]:
         """Its furthest anomalies; the latest of them are explained, as people look at those."""
@@ -83,12 +87,14 @@ class _ScoredBatch:
         return [self._anomaly(i, reasons.get(i, ())) for i in where]
 
     def _anomaly(self, i: int, reasons: Sequence[Any]) -> Point:
-        return self.point(i, request=self.rows.requests[i], reasons=reasons)
+        request = self.rows.requests[i]
+        return self.point(i, request=request, reasons=reasons)
 
-    def _furthest(self) -> NDArray[np.intp]:
+    def _furthest(self) -> Positions:
         """Numbers of the rows over the threshold with the highest scores, in order of time."""
         where = np.flatnonzero(self._is_over())
-        by_score = np.argsort(-self.rows.scores[where])
+        scores = self.rows.scores[where]
+        by_score = np.argsort(-scores)
         furthest = where[by_score[:ANOMALIES_A_REPORT]]
         return np.sort(furthest)
 
@@ -97,13 +103,14 @@ class _ScoredBatch:
 
     def _reasons(self, where: list[int]) -> dict[int, Any]:
         """The reasons of rows, by their numbers."""
-        rows = np.asarray(self.rows.rows[where], np.float64)
+        rows = self.rows.rows[where].astype(np.float64)
         reasons = explain_rows(self.bundle, rows, MAX_REASONS)
         return dict(zip(where, reasons, strict=True))
 
     def normal(self) -> list[Point]:
         """A sample of its other rows."""
-        where = np.flatnonzero(~self._is_over()).tolist()
+        others = ~self._is_over()
+        where = np.flatnonzero(others).tolist()
         count = min(NORMAL_A_REPORT, len(where))
         sample = sorted(random.sample(where, count))
         return list(map(self.point, sample))
@@ -124,8 +131,9 @@ class Points:
         """Know this version's rows from now on."""
         self._models.pop(version, None)
         self._models[version] = bundle
-        while len(self._models) > _MAX_MODELS:
-            del self._models[next(iter(self._models))]
+        if len(self._models) > _MAX_MODELS:
+            oldest = next(iter(self._models))
+            del self._models[oldest]
 
     def ingest(
         self,
@@ -135,19 +143,21 @@ class Points:
     ) -> None:
         """Take in captured rows, which came between `since` and `now`."""
         for rows in batches:
-            bundle = self._models.get(rows.version)
-            if bundle is not None and _fits(rows, bundle):
-                at = _arrivals(len(rows.rows), since, now)
-                self._add(_ScoredBatch(rows, bundle, at))
+            at = _arrivals(len(rows.rows), since, now)
+            self._take(rows, at)
         self._normal = _kept(self._normal, MAX_NORMAL_POINTS, now)
         self._forget_anomalies(now)
 
-    def _add(self, batch: _ScoredBatch) -> None:
+    def _take(self, rows: CapturedRows, at: Floats) -> None:
+        bundle = self._models.get(rows.version)
+        if bundle is None or not _fits(rows, bundle):
+            return
+        batch = _ScoredBatch(rows, bundle, at)
         self._anomalies += _draw(batch.anomalies())
         self._normal += _draw(batch.normal())
 
     def _forget_anomalies(self, now: float) -> None:
-        in_order = sorted(self._anomalies, key=lambda drawn: drawn.point.at)
+        in_order = sorted(self._anomalies, key=_time_of)
         latest = in_order[-LATEST_ANOMALIES:]
         earlier = in_order[:-LATEST_ANOMALIES]
         sample = _kept(earlier, MAX_ANOMALY_POINTS - LATEST_ANOMALIES, now)
@@ -168,20 +178,29 @@ class Points:
 def _columns(points: Sequence[Point]) -> dict[str, list[Any]]:
     return {
         "at": [point.at for point in points],
-        "score": [round(point.score, 4) for point in points],
-        "threshold": [round(point.threshold, 4) for point in points],
+        "score": [_shown(point.score) for point in points],
+        "threshold": [_shown(point.threshold) for point in points],
         "version": [point.version for point in points],
     }
 
 
+def _shown(score: float) -> float:
+    return round(score, 4)
+
+
+def _time_of(drawn: _Drawn) -> float:
+    return drawn.point.at
+
+
 def _fits(rows: CapturedRows, bundle: ModelBundle) -> bool:
-    return rows.rows.shape[1] == len(bundle.names)
+    _, features = rows.rows.shape
+    return features == len(bundle.names)
 
 
 def _arrivals(count: int, since: float, now: float) -> Floats:
     """When each of `count` rows came, evenly spread up to `now`."""
-    at = np.linspace(since, now, count + 1)[1:]
-    return np.round(at, 2)
+    steps = np.linspace(since, now, count + 1)
+    return np.round(steps[1:], 2)
 
 
 def _draw(points: Sequence[Point]) -> list[_Drawn]:
@@ -190,13 +209,17 @@ def _draw(points: Sequence[Point]) -> list[_Drawn]:
 
 def _kept(drawn: Sequence[_Drawn], count: int, now: float) -> list[_Drawn]:
     """The points of the last ten minutes, at most so many."""
-    recent = [one for one in drawn if one.point.at >= now - SPAN_S]
-    return recent if len(recent) <= count else _smallest_lots(recent, count)
+    since = now - SPAN_S
+    recent = [one for one in drawn if _time_of(one) >= since]
+    if len(recent) <= count:
+        return recent
+    return _smallest_lots(recent, count)
 
 
 def _smallest_lots(drawn: Sequence[_Drawn], count: int) -> list[_Drawn]:
     lots = sorted(one.lot for one in drawn)
-    return [one for one in drawn if one.lot <= lots[count - 1]]
+    highest = lots[count - 1]
+    return [one for one in drawn if one.lot <= highest]
 
 
 def _in_order(drawn: Sequence[_Drawn]) -> list[Point]:

@@ -20,8 +20,17 @@ MAX_ENTRIES = 100
 MAX_OBSERVATIONS = 50
 MAX_DETAILS = 12
 SETTLED_S = 2.0  # so long after the last replica's swap: more may be starting
-_KINDS = {"collecting": "episode", "retraining": "retrain", "cooling": "gate", "watching": "quiet"}
-_VERDICT_KINDS = {"none": "quiet", "data break": "break", "population drift": "drift"}
+_KINDS = {
+    "collecting": "episode",
+    "retraining": "retrain",
+    "cooling": "gate",
+    "watching": "quiet",
+}
+_VERDICT_KINDS = {
+    "none": "quiet",
+    "data break": "break",
+    "population drift": "drift",
+}
 _VERDICT_TITLES = {"data break": "Data break", "population drift": "Drift in a window"}
 _STATISTICS = {"ks": "distance", "correlation": "correlation"}
 _OUTCOMES: dict[Outcome, str] = {
@@ -56,8 +65,13 @@ class TimelineEntry(msgspec.Struct, frozen=True):
         detail: Iterable[str] = (),
     ) -> TimelineEntry:
         details = list(detail)[:MAX_DETAILS]
-        number = f"{kind}-{at:.3f}"
-        return cls(number, round(at, 3), kind, text=text, detail=details)
+        return cls(
+            f"{kind}-{at:.3f}",
+            round(at, 3),
+            kind,
+            text=text,
+            detail=details,
+        )
 
 
 class Observations:
@@ -82,7 +96,8 @@ class Observations:
         former = self._kind
         self._kind = event.verdict.kind
         if former != self._kind:
-            self.entries.append(_verdict_entry(event, former))
+            entry = _verdict_entry(event, former)
+            self.entries.append(entry)
 
     def _reported(self, event: ReportReceived) -> None:
         desired = event.desired
@@ -90,7 +105,7 @@ class Observations:
             return
         if not _all_serve(event.replicas, desired):
             return
-        last = max(served.since or 0.0 for served in event.replicas)
+        last = _last_swap(event.replicas)
         if event.at - last >= SETTLED_S:
             self._settled(desired, len(event.replicas), last)
 
@@ -101,9 +116,11 @@ class Observations:
         at: float,
     ) -> None:
         """Every replica serves the version."""
-        text = _swap_text(version, replicas, is_first=self._served is None)
+        is_first = self._served is None
+        text = _swap_text(version, replicas, is_first=is_first)
         self._served = version
-        self.entries.append(TimelineEntry.of(at, "swap", text))
+        entry = TimelineEntry.of(at, "swap", text)
+        self.entries.append(entry)
 
 
 def timeline(
@@ -115,10 +132,11 @@ def timeline(
     """Return all of it, latest first; `cause` is why the last retraining began."""
     entries = [
         *_governor_entries(list(transitions), cause),
-        *(_ledger_entry(move) for move in ledger),
+        *map(_ledger_entry, ledger),
         *observations,
     ]
-    return sorted(entries, key=lambda entry: -entry.at)[:MAX_ENTRIES]
+    entries.sort(key=lambda entry: -entry.at)
+    return entries[:MAX_ENTRIES]
 
 
 def _verdict_entry(event: WindowJudged, former: VerdictKind) -> TimelineEntry:
@@ -145,7 +163,14 @@ def _finding(finding: Finding) -> str:
 
 
 def _all_serve(replicas: Sequence[ServedModel], version: str) -> bool:
-    return len(replicas) > 0 and all(served.version == version for served in replicas)
+    if not replicas:
+        return False
+    return all(served.version == version for served in replicas)
+
+
+def _last_swap(replicas: Sequence[ServedModel]) -> float:
+    """When the last of the replicas began to serve its version (Unix seconds)."""
+    return max(served.since or 0.0 for served in replicas)
 
 
 def _swap_text(version: str, replicas: int, *, is_first: bool) -> str:
@@ -158,9 +183,10 @@ def _swap_text(version: str, replicas: int, *, is_first: bool) -> str:
 def _governor_entries(transitions: Sequence[Transition], cause: str) -> Iterator[TimelineEntry]:
     last = _last_retraining(transitions)
     for transition in transitions:
-        detail = [cause] if transition is last else transition.detail
         kind = "mode" if transition.is_mode_switch else _KINDS[transition.phase]
-        yield TimelineEntry.of(transition.at, kind, _transition_text(transition), detail)
+        text = _transition_text(transition)
+        detail = [cause] if transition is last else transition.detail
+        yield TimelineEntry.of(transition.at, kind, text, detail)
 
 
 def _last_retraining(transitions: Sequence[Transition]) -> Transition | None:
@@ -175,8 +201,9 @@ def _transition_text(transition: Transition) -> str:
         return f"The governor was {transition.reason}"
     if transition.began_by_drift:
         return "Retraining began"
-    if transition.outcome is not None:
-        return f"{_OUTCOMES[transition.outcome]}: {transition.summary}"
+    outcome = transition.outcome
+    if outcome is not None:
+        return f"{_OUTCOMES[outcome]}: {transition.summary}"
     # Of one that an older Vigil stored the reason is all that there is.
     return _capitalised(transition.reason)
 
@@ -205,4 +232,5 @@ def _check_sentences(move: Move) -> Iterator[str]:
 
 
 def _capitalised(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    first = text[:1].upper()
+    return first + text[1:]

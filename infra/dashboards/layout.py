@@ -13,7 +13,12 @@ VIGIL_TAG = "vigil"  # of Vigil's own dashboards
 RAY_TAG = "ray"  # of those that Ray makes
 _GRID_COLUMNS = 24
 _HEADING_HEIGHT = 1
-_ANNOTATION = {"datasource": DATASOURCE, "enable": True, "hide": False, "step": "10s"}
+_ANNOTATION = {
+    "datasource": DATASOURCE,
+    "enable": True,
+    "hide": False,
+    "step": "10s",
+}
 _HEADING_PLACE = {"w": _GRID_COLUMNS, "h": _HEADING_HEIGHT, "x": 0}
 _MARK_COLOURS = ("blue", "orange", "purple")
 

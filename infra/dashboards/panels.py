@@ -12,7 +12,12 @@ from vigil.json_types import JsonObject
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 RATE_WINDOW = "[$__rate_interval]"  # of a rate: four scrapes, or what a pixel stands for
 
-_LEGEND = {"showLegend": True, "displayMode": "list", "placement": "bottom", "calcs": []}
+_LEGEND = {
+    "showLegend": True,
+    "displayMode": "list",
+    "placement": "bottom",
+    "calcs": [],
+}
 _PHASE_MAPPING = {
     "type": "value",
     "options": {
@@ -108,7 +113,11 @@ class Panel:
 
     def _defaults(self) -> JsonObject:
         thresholds = {"mode": "absolute", "steps": self._thresholds()}
-        defaults = {"unit": self.unit, "thresholds": thresholds, **self._axis()}
+        defaults = {
+            "unit": self.unit,
+            "thresholds": thresholds,
+            **self._axis(),
+        }
         if self.kind == "timeseries":
             defaults["custom"] = self._drawing()
         elif self.kind == "state-timeline":
@@ -136,8 +145,16 @@ def _steps(marks: list[_ColourStep]) -> list[JsonObject]:
 
 
 _LINES = {"showPoints": "never", "spanNulls": True}
-_STACKED = {**_LINES, "fillOpacity": 30, "stacking": {"mode": "normal", "group": "A"}}
-_APART = {**_LINES, "fillOpacity": 8, "stacking": {"mode": "none", "group": "A"}}
+_STACKED = {
+    **_LINES,
+    "fillOpacity": 30,
+    "stacking": {"mode": "normal", "group": "A"},
+}
+_APART = {
+    **_LINES,
+    "fillOpacity": 8,
+    "stacking": {"mode": "none", "group": "A"},
+}
 _OPTIONS: dict[str, JsonObject] = {
     "timeseries": {"legend": _LEGEND, "tooltip": {"mode": "multi", "sort": "desc"}},
     "stat": {

@@ -10,7 +10,9 @@ from infra.dashboards.panels import Panel
 _RETRAININGS = "sum(increase(vigil_retrains_total[1d]))"
 _RETRAINING_SECONDS = "sum(increase(vigil_retrain_seconds_total[1d]))"
 _RETRAINING_MARK = Mark(
-    "retraining", 'max(vigil_governor_phase{phase="retraining"}) == 1', "a retraining runs"
+    "retraining",
+    'max(vigil_governor_phase{phase="retraining"}) == 1',
+    "a retraining runs",
 )
 
 _GOVERNOR = [

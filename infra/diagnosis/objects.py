@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vigil.json_types import Fields
+
 RawObject = dict[str, Any]
 
 # What people call a kind, where that is not its name.
@@ -18,7 +20,7 @@ _KIND_WORDS = {
 _QUANTITY_POWERS = ("", "K", "M", "G", "T", "P")
 
 
-def nested(raw: Mapping[str, Any], path: str) -> Any:
+def nested(raw: Fields, path: str) -> Any:
     """Return the value at a dotted path; None where a part is missing."""
     *parents, last = path.split(".")
     for key in parents:

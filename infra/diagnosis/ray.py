@@ -67,8 +67,10 @@ def _refused(subject: SeenObject, reasons: tuple[str, ...]) -> Diagnoses:
 
 
 def _suspended(service: KubeObject) -> Diagnoses:
-    if service.value("spec.suspend") or service.is_true("Suspended"):
-        yield failure(service, "is suspended", service.kubectl("patch rayservice", _RESUME))
+    is_suspended = service.value("spec.suspend") or service.is_true("Suspended")
+    if is_suspended:
+        resume = service.kubectl("patch rayservice", _RESUME)
+        yield failure(service, "is suspended", resume)
 
 
 def _unnamed_port(service: KubeObject) -> Diagnoses:
@@ -118,13 +120,17 @@ def _deployment_messages(application: RawObject) -> Iterator[str]:
 def _end_of(message: str | None) -> str:
     """Return a message; of a traceback its end, which names the error."""
     text = message or ""
-    return last_lines(text, 2) if "Traceback" in text else quote(text)
+    if "Traceback" in text:
+        return last_lines(text, 2)
+    return quote(text)
 
 
 def _upgrade(service: SeenObject) -> Diagnoses:
     upgrade = service.condition("UpgradeInProgress")
-    if upgrade.is_true and service.age(upgrade.changed_at) >= _UPGRADE_TIMEOUT_S:
-        yield _stuck_upgrade(service, service.duration_since(upgrade.changed_at))
+    age_s = service.age(upgrade.changed_at)
+    if upgrade.is_true and age_s >= _UPGRADE_TIMEOUT_S:
+        duration = service.duration_since(upgrade.changed_at)
+        yield _stuck_upgrade(service, duration)
 
 
 def _stuck_upgrade(service: KubeObject, duration: str) -> Diagnosis:
@@ -179,8 +185,8 @@ def is_running(service: KubeObject) -> bool:
 
 def _active_states(service: KubeObject) -> set[str | None]:
     """Return the states of the applications of the cluster that serves."""
-    applications = service.value("status.activeServiceStatus.applicationStatuses") or {}
-    return {application.get("status") for application in applications.values()}
+    statuses = service.value("status.activeServiceStatus.applicationStatuses") or {}
+    return {status.get("status") for status in statuses.values()}
 
 
 def diagnose_champion(snapshot: ClusterSnapshot) -> Diagnoses:

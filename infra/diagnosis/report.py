@@ -78,7 +78,8 @@ def merge_diagnoses(diagnoses: Sequence[Diagnosis]) -> list[Diagnosis]:
     """Make one of those that differ in their object alone; it names the objects."""
     alike: dict[Diagnosis, list[str]] = {}
     for each in diagnoses:
-        names = alike.setdefault(replace(each, what=""), [])
+        nameless = replace(each, what="")
+        names = alike.setdefault(nameless, [])
         if each.what not in names:
             names.append(each.what)
     return [replace(each, what=_name_some(names)) for each, names in alike.items()]
@@ -87,7 +88,9 @@ def merge_diagnoses(diagnoses: Sequence[Diagnosis]) -> list[Diagnosis]:
 def _name_some(names: Sequence[str]) -> str:
     named = ", ".join(names[:_MAX_NAMED_OBJECTS])
     more = len(names) - _MAX_NAMED_OBJECTS
-    return f"{named} and {more} more" if more > 0 else named
+    if more <= 0:
+        return named
+    return f"{named} and {more} more"
 
 
 def quote(text: str | None, max_characters: int = _MAX_QUOTED_CHARACTERS) -> str:
@@ -110,12 +113,14 @@ def format_duration(seconds: float) -> str:
 
 def format_labels(labels: Mapping[str, str]) -> str:
     """Return labels as a selector of kubectl."""
-    return ",".join(f"{key}={value}" for key, value in labels.items())
+    terms = [f"{key}={value}" for key, value in labels.items()]
+    return ",".join(terms)
 
 
 def last_lines(log: str, lines: int = 3) -> str:
     """Return the last lines of a log that say something."""
-    return quote(" | ".join(_spoken_lines(log)[-lines:]))
+    spoken = _spoken_lines(log)
+    return quote(" | ".join(spoken[-lines:]))
 
 
 def _spoken_lines(log: str) -> list[str]:

@@ -74,7 +74,8 @@ class ClusterSnapshot:
         """Return the seconds since a time stamp of the API server; 0 where there is none."""
         if not stamp:
             return 0.0
-        return (self.now - datetime.fromisoformat(stamp)).total_seconds()
+        passed = self.now - datetime.fromisoformat(stamp)
+        return passed.total_seconds()
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ class SeenObject(KubeObject):
 
     def neighbours(self, kind: str) -> list[SeenObject]:
         """Return the objects of a kind in its namespace."""
-        return [each for each in self.snapshot.of(kind) if each.namespace == self.namespace]
+        everywhere = self.snapshot.of(kind)
+        return [each for each in everywhere if each.namespace == self.namespace]
 
     def age(self, stamp: str | None) -> float:
         """Return the seconds since a time stamp of it; 0 where there is none."""
@@ -116,9 +118,8 @@ class SeenObject(KubeObject):
 
     def _is_named_by(self, event: RawObject) -> bool:
         about = event.get("involvedObject") or {}
-        is_own_kind = about.get("kind") == self.kind
-        is_own_name = about.get("name") == self.name
-        return is_own_kind and is_own_name and about.get("namespace", "") == self.namespace
+        named = (about.get("kind"), about.get("namespace", ""), about.get("name"))
+        return named == (self.kind, self.namespace, self.name)
 
     def _is_fresh(self, event: KubeEvent) -> bool:
         return self.age(event.time) < _MAX_EVENT_AGE_S

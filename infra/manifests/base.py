@@ -181,7 +181,14 @@ def volume_claim(
         "resources": {"requests": {"storage": size}},
     }
     kind = "PersistentVolumeClaim"
-    return kube_manifest("v1", kind, name, namespace, annotations=_NO_WAIT, spec=spec)
+    return kube_manifest(
+        "v1",
+        kind,
+        name,
+        namespace,
+        annotations=_NO_WAIT,
+        spec=spec,
+    )
 
 
 def database_config(bindings: Bindings) -> Manifests:

@@ -8,6 +8,7 @@ from infra.manifests.bindings import ARGOCD_NAMESPACE, RAY_NAMESPACE
 from infra.manifests.parts import Manifest, Manifests, kube_manifest
 from infra.manifests.ray_config import RAY_SERVICE, SERVE_PORT
 from infra.settings import PlatformSettings
+from vigil.json_types import JsonObject
 
 SERVE_SERVICE = f"{RAY_SERVICE}-serve-svc"  # KubeRay keeps it on the cluster that serves
 # Less than the 90 s for which Serve keeps a connection: the balancer closes first.
@@ -107,11 +108,16 @@ def _alb(settings: PlatformSettings) -> Manifests:
     return [ingress, _networking("IngressClass", "alb", None, spec=controller)]
 
 
-def _networking(kind: str, name: str, namespace: str | None, **fields: Any) -> Manifest:
+def _networking(
+    kind: str,
+    name: str,
+    namespace: str | None,
+    **fields: Any,
+) -> Manifest:
     return kube_manifest("networking.k8s.io/v1", kind, name, namespace, **fields)
 
 
-def _balancer(settings: PlatformSettings) -> dict[str, Any]:
+def _balancer(settings: PlatformSettings) -> JsonObject:
     """What one name leads to, and how the balancer treats it."""
     rule = {"host": settings.hostname, "http": {"paths": [_SERVE_PATH]}}
     annotations = {f"{_ALB}/{key}": value for key, value in _balancer_options(settings).items()}

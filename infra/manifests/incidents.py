@@ -8,11 +8,11 @@ from typing import Any
 from infra.manifests.alerting import ALERTMANAGER_PORT
 from infra.manifests.bindings import MONITORING_NAMESPACE, RAY_NAMESPACE, Bindings
 from infra.manifests.parts import (
-    CONTAINER_SECURITY,
     Manifest,
     Manifests,
     any_address,
     config_map,
+    container,
     environment_variables,
     in_namespace,
     ip_blocks,
@@ -90,8 +90,13 @@ def with_database(pod: Manifest, settings: PlatformSettings) -> Manifest:
     return {**pod, "spec": {**spec, **more}}
 
 
+_TMP_MOUNT = {"name": "tmp", "mountPath": "/tmp"}
 _PASSWORD_MOUNT = {"name": "database", "mountPath": _PASSWORD_FOLDER}
-_SCRIPT_MOUNT = {"name": "incident-database", "mountPath": _SCRIPT_FOLDER, "readOnly": True}
+_SCRIPT_MOUNT = {
+    "name": "incident-database",
+    "mountPath": _SCRIPT_FOLDER,
+    "readOnly": True,
+}
 _VOLUMES = [
     {"name": "database", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
     {"name": "incident-database", "configMap": {"name": _CONFIG}},
@@ -108,23 +113,28 @@ def _password_containers(settings: PlatformSettings) -> Manifests:
 
 
 def _password_container(
-    settings: PlatformSettings, name: str, command: list[str], **more: Any
+    settings: PlatformSettings,
+    name: str,
+    command: list[str],
+    **more: Any,
 ) -> Manifest:
-    return {
-        "name": name,
-        "image": settings.image_ref,
-        "imagePullPolicy": "IfNotPresent",
-        "command": command,
-        "env": _password_variables(settings),
-        "resources": resources("50m", "192Mi"),
-        "securityContext": CONTAINER_SECURITY,
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, _PASSWORD_MOUNT, _SCRIPT_MOUNT],
+    return container(
+        name,
+        settings.image_ref,
+        resources("50m", "192Mi"),
+        command=command,
+        env=_password_variables(settings),
+        volumeMounts=[_TMP_MOUNT, _PASSWORD_MOUNT, _SCRIPT_MOUNT],
         **more,
-    }
+    )
 
 
 def _password_variables(settings: PlatformSettings) -> Manifests:
-    plain = {"PGPASSFILE": _PASSWORD_FILE, "AWS_REGION": settings.region, "HOME": "/tmp"}
+    plain = {
+        "PGPASSFILE": _PASSWORD_FILE,
+        "AWS_REGION": settings.region,
+        "HOME": "/tmp",
+    }
     return [
         _from_config("DATABASE_HOST", "host"),
         _from_config("DATABASE_SECRET", "secret"),

@@ -94,7 +94,13 @@ def _operator_to_ray() -> Manifest:
 
 def _mlflow_from_ray(aws: Manifests) -> Manifest:
     ray = traffic_from([in_namespace(RAY_NAMESPACE)], 5000)
-    return network_policy("mlflow", TRACKING_NAMESPACE, _MLFLOW, ingress=[ray], egress=aws)
+    return network_policy(
+        "mlflow",
+        TRACKING_NAMESPACE,
+        _MLFLOW,
+        ingress=[ray],
+        egress=aws,
+    )
 
 
 def _mlflow_to_database(settings: PlatformSettings) -> Manifest:

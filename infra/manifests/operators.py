@@ -253,7 +253,12 @@ def _prometheus(settings: PlatformSettings) -> HelmChart:
 def _prometheus_values(settings: PlatformSettings) -> JsonObject:
     hidden = _NOT_OF_EKS if settings.on_aws else {}
     alertmanager = {"alertmanager": alertmanager_values(settings)}
-    return {**_PROMETHEUS_VALUES, **alertmanager, **hidden, **_registry(settings)}
+    return {
+        **_PROMETHEUS_VALUES,
+        **alertmanager,
+        **hidden,
+        **_registry(settings),
+    }
 
 
 def _registry(settings: PlatformSettings) -> JsonObject:

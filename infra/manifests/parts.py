@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
+from vigil.json_types import Fields
+
 Manifest = dict[str, Any]
 Manifests = list[Manifest]
 
@@ -26,14 +28,25 @@ POD_SECURITY = {
 }
 
 
-def kube_manifest(api: str, kind: str, name: str, namespace: str | None, **fields: Any) -> Manifest:
+def kube_manifest(
+    api: str,
+    kind: str,
+    name: str,
+    namespace: str | None,
+    **fields: Any,
+) -> Manifest:
     """A Kubernetes object with the labels that all of Vigil's carry."""
     metadata = _metadata(name, fields.pop("labels", {}))
     if namespace is not None:
         metadata["namespace"] = namespace
     if annotations := fields.pop("annotations", None):
         metadata["annotations"] = annotations
-    return {"apiVersion": api, "kind": kind, "metadata": metadata, **fields}
+    return {
+        "apiVersion": api,
+        "kind": kind,
+        "metadata": metadata,
+        **fields,
+    }
 
 
 def names_of_manifest(manifest: Manifest) -> list[str]:
@@ -43,7 +56,12 @@ def names_of_manifest(manifest: Manifest) -> list[str]:
     return list(filter(None, names))
 
 
-def config_map(name: str, namespace: str, data: Mapping[str, Any], **more: Any) -> Manifest:
+def config_map(
+    name: str,
+    namespace: str,
+    data: Fields,
+    **more: Any,
+) -> Manifest:
     """A ConfigMap."""
     return kube_manifest("v1", "ConfigMap", name, namespace, data=data, **more)
 
@@ -81,6 +99,23 @@ def _plain(name: str, value: str) -> Manifest:
 def _from_secret(variable: str, secret: str, key: str) -> Manifest:
     reference = {"name": secret, "key": key}
     return {"name": variable, "valueFrom": {"secretKeyRef": reference}}
+
+
+def container(
+    name: str,
+    image: str,
+    amounts: Manifest,
+    **more: Any,
+) -> Manifest:
+    """A container under the restricted profile; amounts: what `resources` returns."""
+    return {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "resources": amounts,
+        "securityContext": CONTAINER_SECURITY,
+        **more,
+    }
 
 
 def resources(cpu: float | str, memory: str) -> Manifest:

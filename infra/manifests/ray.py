@@ -69,7 +69,11 @@ _AUTOSCALER = {
 }
 # Rendered without a cluster, the address of a Redis that does not exist yet is not known.
 _UNKNOWN_REDIS = "rediss://redis.invalid:6379"
-_SUBMIT_VARIABLES = {"RAY_AUTH_MODE": "token", "HOME": "/tmp", "RAY_USAGE_STATS_ENABLED": "0"}
+_SUBMIT_VARIABLES = {
+    "RAY_AUTH_MODE": "token",
+    "HOME": "/tmp",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
 _SUBMIT_SECRETS = {"RAY_AUTH_TOKEN": (RAY_TOKEN_SECRET, "auth_token")}
 _SUBMIT_CONTAINER = {
     "resources": resources("250m", "512Mi"),
@@ -172,7 +176,12 @@ def _cluster(head: Manifest, workers: Manifests) -> Manifest:
     }
 
 
-def _group(name: str, bounds: tuple[int, int], template: Manifest, **more: Any) -> Manifest:
+def _group(
+    name: str,
+    bounds: tuple[int, int],
+    template: Manifest,
+    **more: Any,
+) -> Manifest:
     least, most = bounds
     return {
         "groupName": name,
@@ -200,7 +209,11 @@ def _fault_tolerance(settings: PlatformSettings, bindings: Bindings) -> Manifest
     # No externalStorageNamespace: by default it is the cluster's own. With one name for all, the
     # second cluster of a change would begin with the state of the first, and lose its own when
     # KubeRay removes what the first had kept.
-    return {"backend": "redis", "redisAddress": address, "redisPassword": _REDIS_PASSWORD}
+    return {
+        "backend": "redis",
+        "redisAddress": address,
+        "redisPassword": _REDIS_PASSWORD,
+    }
 
 
 def _literal(value: dict[str, int]) -> str:
@@ -238,7 +251,11 @@ def scheduled_training(settings: PlatformSettings) -> Manifests:
     if not settings.train_schedule:
         return []
     pod = {**_SUBMIT_POD, "containers": [_submit_container(settings)]}
-    job = {"backoffLimit": 1, "activeDeadlineSeconds": 7200, "template": _submit_template(pod)}
+    job = {
+        "backoffLimit": 1,
+        "activeDeadlineSeconds": 7200,
+        "template": _submit_template(pod),
+    }
     schedule = {**_SCHEDULE, "schedule": settings.train_schedule}
     spec = {**schedule, "jobTemplate": {"spec": job}}
     return [kube_manifest("batch/v1", "CronJob", "vigil-train", RAY_NAMESPACE, spec=spec)]

@@ -104,7 +104,11 @@ def drift_settings(settings: PlatformSettings) -> DriftSettings:
     Its retrainings run on the training cluster, never beside the replicas. On aws it keeps its
     state, and the rows, in the bucket that is made for them, and incidents in the database.
     """
-    place = {"home": Path(HOME_PATH), "tracking_uri": TRACKING_URI, "jobs_url": TRAINING_URL}
+    place = {
+        "home": Path(HOME_PATH),
+        "tracking_uri": TRACKING_URI,
+        "jobs_url": TRAINING_URL,
+    }
     stores = _drift_stores(settings) if settings.on_aws else {}
     return settings.drift.model_copy(update=place | stores)
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from infra.manifests.base import PLATFORM_PRIORITY, TRAINING_PRIORITY
 from infra.manifests.parts import (
-    CONTAINER_SECURITY,
     HOME_PATH,
     POD_SECURITY,
     Manifest,
     Manifests,
+    container,
     resources,
 )
 from infra.manifests.ray_config import (
@@ -73,7 +73,12 @@ TRAIN_PORTS = {"metrics": 8080}
 # A pod is ready when its proxy answers; it lives as long as Ray on it does.
 _RAYLET = {"httpGet": {"path": "/api/local_raylet_healthz", "port": 52365}}
 _PROXY = {"httpGet": {"path": "/-/healthz", "port": SERVE_PORT}}
-HEAD_PORTS = {"metrics": 8080, "gcs-server": 6379, "dashboard": 8265, "client": 10001}
+HEAD_PORTS = {
+    "metrics": 8080,
+    "gcs-server": 6379,
+    "dashboard": 8265,
+    "client": 10001,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,17 +236,15 @@ def _secret_volume(name: str, secret: str) -> Manifest:
 
 
 def _container(settings: PlatformSettings, role: PodKind) -> Manifest:
-    return {
-        "name": "ray",
-        "image": settings.image_ref,
-        "imagePullPolicy": "IfNotPresent",
-        "env": ray_variables(settings),
-        "resources": role.amounts,
-        "securityContext": CONTAINER_SECURITY,
-        "ports": [*_ports(role)],
-        "volumeMounts": [*_mounts(role)],
+    return container(
+        "ray",
+        settings.image_ref,
+        role.amounts,
+        env=ray_variables(settings),
+        ports=[*_ports(role)],
+        volumeMounts=[*_mounts(role)],
         **_probes(role),
-    }
+    )
 
 
 def _ports(role: PodKind) -> Iterator[Manifest]:

@@ -11,11 +11,11 @@ from typing import Any
 from infra.manifests.base import DATABASE_CONFIG, PLATFORM_PRIORITY, volume_claim
 from infra.manifests.bindings import TRACKING_NAMESPACE
 from infra.manifests.parts import (
-    CONTAINER_SECURITY,
     POD_SECURITY,
     Manifest,
     Manifests,
     config_map,
+    container,
     disruption_budget,
     environment_variables,
     kube_manifest,
@@ -79,10 +79,22 @@ _REFRESH_PASSWORD = ["python", "/etc/mlflow/pgpass.py"]
 _GET_PASSWORD = [*_REFRESH_PASSWORD, "once"]
 _HEALTH = {"httpGet": {"path": "/health", "port": MLFLOW_PORT}}
 _PROBES = {
-    "startupProbe": {**_HEALTH, "periodSeconds": 5, "failureThreshold": 48},
-    "livenessProbe": {**_HEALTH, "periodSeconds": 20, "timeoutSeconds": 10},
+    "startupProbe": {
+        **_HEALTH,
+        "periodSeconds": 5,
+        "failureThreshold": 48,
+    },
+    "livenessProbe": {
+        **_HEALTH,
+        "periodSeconds": 20,
+        "timeoutSeconds": 10,
+    },
     # One that registers a model answers late: a second would take it out of service for that.
-    "readinessProbe": {**_HEALTH, "periodSeconds": 10, "timeoutSeconds": 5},
+    "readinessProbe": {
+        **_HEALTH,
+        "periodSeconds": 10,
+        "timeoutSeconds": 5,
+    },
 }
 _MIGRATION_SIZE = resources("250m", "1Gi")
 _SERVER_PODS = {"matchLabels": _SERVER_LABELS}
@@ -146,19 +158,11 @@ def _from_config(variable: str, key: str) -> Manifest:
 def _container(
     settings: PlatformSettings,
     name: str,
-    command: list[str],
     amounts: Manifest,
     **more: Any,
 ) -> Manifest:
-    return {
-        "name": name,
-        "image": settings.image_ref,
-        "imagePullPolicy": "IfNotPresent",
-        "command": command,
-        "resources": amounts,
-        "securityContext": CONTAINER_SECURITY,
-        "volumeMounts": _mounts(settings),
-    } | more
+    mounts = _mounts(settings)
+    return container(name, settings.image_ref, amounts, volumeMounts=mounts, **more)
 
 
 def _mounts(settings: PlatformSettings) -> Manifests:
@@ -210,8 +214,14 @@ def _password_container(
     command: list[str],
     **more: Any,
 ) -> Manifest:
-    variables = _migration_variables(settings)
-    return _container(settings, name, command, resources("50m", "192Mi"), env=variables, **more)
+    return _container(
+        settings,
+        name,
+        resources("50m", "192Mi"),
+        command=command,
+        env=_migration_variables(settings),
+        **more,
+    )
 
 
 def _migration_variables(settings: PlatformSettings) -> Manifests:
@@ -247,10 +257,21 @@ def mlflow_deployment(settings: PlatformSettings) -> Manifest:
         "template": _server_template(settings),
     }
     patience = {"pulumi.com/timeoutSeconds": str(_patience_s(settings))}
-    return _tracking("apps/v1", "Deployment", _MLFLOW, spec=spec, annotations=patience)
+    return _tracking(
+        "apps/v1",
+        "Deployment",
+        _MLFLOW,
+        spec=spec,
+        annotations=patience,
+    )
 
 
-def _tracking(api: str, kind: str, name: str, **fields: Any) -> Manifest:
+def _tracking(
+    api: str,
+    kind: str,
+    name: str,
+    **fields: Any,
+) -> Manifest:
     return kube_manifest(api, kind, name, TRACKING_NAMESPACE, **fields)
 
 
@@ -287,8 +308,8 @@ def _server_container(settings: PlatformSettings) -> Manifest:
     return _container(
         settings,
         _MLFLOW,
-        mlflow_command(settings),
         resources("500m", "1536Mi"),
+        command=mlflow_command(settings),
         env=[*_variables(settings), *libpq],
         ports=[{"name": "http", "containerPort": MLFLOW_PORT}],
         **_PROBES,
@@ -308,10 +329,20 @@ def mlflow_migration(settings: PlatformSettings) -> Manifest:
         [_migration_container(settings)],
         restartPolicy="OnFailure",
     )
-    spec = {"backoffLimit": 6, "activeDeadlineSeconds": _patience_s(settings), "template": template}
+    spec = {
+        "backoffLimit": 6,
+        "activeDeadlineSeconds": _patience_s(settings),
+        "template": template,
+    }
     # One that failed, on a quota or an image that was not there, is made anew by the next update.
     again = {"pulumi.com/replaceUnready": "true"}
-    return _tracking("batch/v1", "Job", _migration_name(settings), spec=spec, annotations=again)
+    return _tracking(
+        "batch/v1",
+        "Job",
+        _migration_name(settings),
+        spec=spec,
+        annotations=again,
+    )
 
 
 def _migration_name(settings: PlatformSettings) -> str:
@@ -322,8 +353,8 @@ def _migration_container(settings: PlatformSettings) -> Manifest:
     return _container(
         settings,
         "migrate",
-        ["mlflow", "db", "upgrade", database_uri(settings)],
         _MIGRATION_SIZE,
+        command=["mlflow", "db", "upgrade", database_uri(settings)],
         env=_migration_variables(settings),
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
 from serve.http.context_columns import ContextColumns
 from serve.http.rows import ColumnMatcher
@@ -15,7 +14,7 @@ from train.table.csv_reader import CsvReader, line_of
 from train.table.schema import Columns
 from train.table.source import FileInMemory
 from train.table.values import parse_column
-from vigil.arrays import Floats
+from vigil.arrays import Flags, Floats
 from vigil.errors import DataError, InvalidFeatures, MalformedRequest
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def _matrix(frame: pd.DataFrame) -> Floats:
     return np.column_stack([parse_column(column).numbers for column in columns])
 
 
-def _is_missing(frame: pd.DataFrame) -> NDArray[np.bool_]:
+def _is_missing(frame: pd.DataFrame) -> Flags:
     """Which values [n, d] are missing, and not text."""
     parsed = [parse_column(frame.iloc[:, position]) for position in range(frame.shape[1])]
     return np.column_stack([np.isnan(one.numbers) & ~one.is_wrong for one in parsed])
@@ -89,7 +88,7 @@ def _positions(frame: pd.DataFrame, matcher: ColumnMatcher) -> dict[str, int]:
 
 def _refuse_first(
     frame: pd.DataFrame,
-    is_wrong: NDArray[np.bool_],
+    is_wrong: Flags,
     columns: list[tuple[str, int]],
     *,
     file: FileInMemory,
@@ -102,5 +101,7 @@ def _refuse_first(
     reason = why_no_number(value if number is None else number)
     line = line_of(file, row)
     raise InvalidFeatures(
-        f"row {row}, feature {name!r}: {reason} (line {line})", field=name, row=row
+        f"row {row}, feature {name!r}: {reason} (line {line})",
+        field=name,
+        row=row,
     )

@@ -11,7 +11,8 @@ from train.model.reasons import Reason
 PredictedLabel = Annotated[
     Literal[1, -1],
     msgspec.Meta(
-        description="scikit-learn's label: -1 is an anomaly", extra_json_schema={"type": "integer"}
+        description="scikit-learn's label: -1 is an anomaly",
+        extra_json_schema={"type": "integer"},
     ),
 ]
 Score = Annotated[

@@ -5,7 +5,7 @@ The drift monitor has them; a replica asks it.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import parse_qs
 
 import msgspec
@@ -17,6 +17,7 @@ from serve.http.row_context import MAX_ENTITY_LENGTH, TimeValue
 from serve.http.rows import decode_body
 from serve.http.sent_values import abbreviate
 from vigil.errors import MalformedRequest
+from vigil.json_types import JsonObject
 from vigil.timestamps import to_unix_seconds
 
 MAX_PAGE_INCIDENTS = 1000
@@ -150,14 +151,14 @@ class IncidentQuery(msgspec.Struct, frozen=True):
         return parsed
 
 
-def _rule_order(body: VerdictBody) -> dict[str, Any] | None:
+def _rule_order(body: VerdictBody) -> JsonObject | None:
     """The rule that a dismissal asks for, in plain values; None without one."""
     if not body.rule:
         return None
     if body.verdict != "dismiss":
         raise MalformedRequest("only a dismissal makes a rule")
     rule = body.rule if isinstance(body.rule, RuleBody) else RuleBody()
-    order: dict[str, Any] = {"features": rule.features, "until": None}
+    order: JsonObject = {"features": rule.features, "until": None}
     if rule.entity is not msgspec.UNSET:
         order["entity"] = rule.entity
     if rule.until is not None:

@@ -104,7 +104,11 @@ class Response:
         headers = [(b"content-type", self.content_type), *self.headers]
         if self.status != NOT_MODIFIED:  # its length would be that of the body that is not sent
             headers.insert(1, (b"content-length", b"%d" % len(self.body)))
-        return {"type": "http.response.start", "status": self.status, "headers": headers}
+        return {
+            "type": "http.response.start",
+            "status": self.status,
+            "headers": headers,
+        }
 
 
 Handler = Callable[[Request], Awaitable[Response]]

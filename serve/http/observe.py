@@ -70,7 +70,9 @@ class RequestObserver:
         observation = RequestObservation(is_logged, began=time.time_ns())
         if self._traces is not None:
             observation.span = self._traces.begin(
-                _span_name(request), _trace_context(request), observation.began
+                _span_name(request),
+                _trace_context(request),
+                observation.began,
             )
         return observation
 

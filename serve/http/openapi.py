@@ -100,7 +100,8 @@ def openapi_document(settings: ServeSettings, row: dict[str, float] = _EXAMPLE_R
 
 def _component_schemas() -> JsonObject:
     _, components = msgspec.json.schema_components(
-        _TYPES, ref_template="#/components/schemas/{name}"
+        _TYPES,
+        ref_template="#/components/schemas/{name}",
     )
     for exclusive in _EXCLUSIVE:
         schema = components[exclusive.__name__]

@@ -68,15 +68,22 @@ READS = (
     ReadOperation("/v2", "Open Inference: server metadata", ("401",)),
     ReadOperation("/v2/health/live", "Open Inference: alive", is_open=True),
     ReadOperation(
-        "/v2/health/ready", "Open Inference: a verified model is loaded", ("503",), is_open=True
+        "/v2/health/ready",
+        "Open Inference: a verified model is loaded",
+        ("503",),
+        is_open=True,
     ),
     ReadOperation(MODEL_PATH, "Open Inference: model metadata", ("401", "404", "503")),
     ReadOperation(VERSION_PATH, "Open Inference: metadata of a version", ("401", "404", "503")),
     ReadOperation(
-        f"{MODEL_PATH}/ready", "Open Inference: the model is ready", ("401", "404", "503")
+        f"{MODEL_PATH}/ready",
+        "Open Inference: the model is ready",
+        ("401", "404", "503"),
     ),
     ReadOperation(
-        f"{VERSION_PATH}/ready", "Open Inference: the version is ready", ("401", "404", "503")
+        f"{VERSION_PATH}/ready",
+        "Open Inference: the version is ready",
+        ("401", "404", "503"),
     ),
     ReadOperation("/console/about", "Whether the console's state asks for a key", is_open=True),
     ReadOperation(

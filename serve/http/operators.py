@@ -87,7 +87,13 @@ class OperatorEndpoints:
         version = await asyncio.to_thread(move)
         replicas = await self._refreshed()
         lagging = [str(replica["replica"]) for replica in replicas if replica["version"] != version]
-        return json_response({"version": version, "replicas": replicas, "lagging": lagging})
+        return json_response(
+            {
+                "version": version,
+                "replicas": replicas,
+                "lagging": lagging,
+            }
+        )
 
     async def _refreshed(self) -> list[JsonObject]:
         """The status of each replica; empty when they could not all be asked.

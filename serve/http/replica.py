@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,7 +23,7 @@ from serve.model.watch import ModelWatch
 from serve.settings import ServeSettings
 from train.registry.moves import Promotable
 from vigil.errors import NoModel, VigilError
-from vigil.json_types import JsonObject
+from vigil.json_types import Fields, JsonObject
 
 REFRESH_TIMEOUT_S = 10.0
 _NO_MODEL = (
@@ -68,7 +68,7 @@ class Replica:
     refresh_replicas: RefreshReplicas
     context: ContextSource
 
-    def follow(self, config: Mapping[str, Any]) -> None:
+    def follow(self, config: Fields) -> None:
         """Take the settings that may change while the replica runs; raises BadSettings."""
         self.settings = self.settings.with_live_values(config)
         self.watch.follow_settings(self.settings)

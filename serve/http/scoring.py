@@ -12,7 +12,7 @@ from serve.http.invocations import decode_invocations, encode_invocations
 from serve.http.messages import Request, Response
 from serve.http.missing_values import fill_missing
 from serve.http.open_inference import JSON_LENGTH_HEADER, decode_infer, encode_infer
-from serve.http.predict import decode_predict, encode_predict
+from serve.http.predict import PredictRows, decode_predict, encode_predict
 from serve.http.replica import Replica
 from serve.http.routes import require_content_type
 from serve.model.loaded import LoadedModel
@@ -254,35 +254,9 @@ class ScoringEndpoints:
             "application/x-www-form-urlencoded",
         )
         replica = self._replica
-        settings = replica.settings
         model = replica.model()
-        sent = decode_predict(
-            request.body,
-            model.row_format.names,
-            settings.max_rows,
-            unused=model.bundle.unused_columns,
-            may_miss=model.row_format.imputation is not None,
-        )
-        if model.row_format.imputation is not None:
-            # A history is of one entity, whatever its context says of its last row.
-            whose = sent.context if sent.past is None else None
-            sent = sent.filled(self._scorer.fill(model, sent.whole, whose))
-        formats = self._scorer.formats(model)
-        if not formats:
-            rows = as_they_are(sent.X, sent.context)
-        elif sent.past is not None:
-            rows = in_light_of(
-                sent.past,
-                sent.X,
-                sent.context,
-                formats=formats,
-            )
-        else:
-            rows = await self._scorer.prepare(
-                sent.X,
-                sent.context,
-                formats,
-            )
+        sent = self._decode_rows(request.body, model)
+        rows = await self._prepare(sent, model)
         model, scored = self._scorer.score(
             model,
             rows,
@@ -294,9 +268,39 @@ class ScoringEndpoints:
             is_single=sent.is_single,
             drift_score=replica.reporter.drift_score,
             request_id=request.request_id,
-            max_reasons=settings.reasons,
+            max_reasons=replica.settings.reasons,
         )
         return Response(body, headers=model.headers)
+
+    def _decode_rows(self, body: bytes, model: LoadedModel) -> PredictRows:
+        """The rows of a body of /predict, with values for those that are missing."""
+        may_miss = model.row_format.imputation is not None
+        sent = decode_predict(
+            body,
+            model.row_format.names,
+            self._replica.settings.max_rows,
+            unused=model.bundle.unused_columns,
+            may_miss=may_miss,
+        )
+        if not may_miss:
+            return sent
+        # A history is of one entity, whatever its context says of its last row.
+        whose = sent.context if sent.past is None else None
+        filled = self._scorer.fill(model, sent.whole, whose)
+        return sent.filled(filled)
+
+    async def _prepare(self, sent: PredictRows, model: LoadedModel) -> PreparedRows:
+        formats = self._scorer.formats(model)
+        if not formats:
+            return as_they_are(sent.X, sent.context)
+        if sent.past is None:
+            return await self._scorer.prepare(sent.X, sent.context, formats)
+        return in_light_of(
+            sent.past,
+            sent.X,
+            sent.context,
+            formats=formats,
+        )
 
     async def invocations(self, request: Request) -> Response:
         """Score by MLflow's protocol."""

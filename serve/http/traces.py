@@ -6,7 +6,6 @@ Imported only where traces are on: the SDK and its exporter would cost every rep
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import urlsplit
 
 from opentelemetry import trace
@@ -17,6 +16,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBased, Sampler, TraceIdRatioBased
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from vigil.json_types import Fields
 
 EXPORT_TIMEOUT_S = 2.0  # a replica that ends waits for it
 
@@ -61,7 +62,7 @@ class Traces:
     def end(
         self,
         span: Span,
-        attributes: Mapping[str, Any],
+        attributes: Fields,
         stages: Mapping[str, tuple[int, int]],
         at_ns: int,
     ) -> None:

@@ -42,7 +42,9 @@ _Option = Callable[[Any], Any]
 
 data_option: _Option = click.option("--data", help="CSV, Parquet or .npz")
 port_option: _Option = click.option(
-    "--port", type=int, help="HTTP port (default 8000, or VIGIL_SERVE_PORT)"
+    "--port",
+    type=int,
+    help="HTTP port (default 8000, or VIGIL_SERVE_PORT)",
 )
 
 

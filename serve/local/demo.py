@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from serve.local.simulate import Drift, Tally, send_rows, telemetry
+from serve.local.simulate import Tally, send_rows
+from serve.local.telemetry import Drift, telemetry
 from train.table.dataset import read_table
 from train.table.schema import Columns
 from train.table.table import Table

@@ -24,7 +24,10 @@ def find_trouble(home: Home, raylet: str = RAYLET_HEALTH_URL) -> str | None:
     url = raylet if platform is None else f"{platform.url}/healthz"
     try:
         with http.open_response(
-            "GET", url, timeout_s=_TIMEOUT_S, follow_redirects=True
+            "GET",
+            url,
+            timeout_s=_TIMEOUT_S,
+            follow_redirects=True,
         ) as response:
             http.check_status(response)
     except ConnectionRefusedError as error:

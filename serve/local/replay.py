@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 
 import click
 import numpy as np
-from numpy.typing import NDArray
 
 from serve.http.predict import reasons_by_row
 from train.model.reasons import Reason
 from train.settings import TrainSettings
 from train.table.numbering import missing_rows
-from vigil.arrays import Floats
+from vigil.arrays import Flags, Floats
 from vigil.errors import DataError
 from vigil.home import Home
 from vigil.json_types import JsonObject
@@ -83,7 +82,7 @@ class Replayed:
     request: CapturedRequest
     model: LoadedModel
     scores: Floats
-    is_anomaly: NDArray[np.bool_]
+    is_anomaly: Flags
     reasons: list[list[Reason]]
 
     @classmethod

@@ -20,7 +20,8 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from serve.local.simulate import Drift, DriftKind, write_records
+from serve.local.simulate import write_records
+from serve.local.telemetry import Drift, DriftKind
 from serve.stream.cli import stream_client
 from serve.stream.kinesis import put_records
 from serve.stream.log_writer import LogWriter
@@ -70,8 +71,9 @@ class ScenarioEvent(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     def covers(self, i: int) -> bool:
         """Whether row `i` is part of it."""
-        is_over = self.rows and i >= self.at + self.rows
-        return i >= self.at and not is_over
+        if i < self.at:
+            return False
+        return not self.rows or i < self.at + self.rows
 
     @property
     def label(self) -> str:
@@ -89,7 +91,8 @@ class ScenarioEvent(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 def _bad_record(id_: str, row: _Row, rng: np.random.Generator) -> bytes:
-    make_bad = _BAD_RECORDS[int(rng.integers(len(_BAD_RECORDS)))]
+    kind = int(rng.integers(len(_BAD_RECORDS)))
+    make_bad = _BAD_RECORDS[kind]
     return make_bad(id_, row.values.tolist())
 
 
@@ -134,8 +137,9 @@ class Scenario:
 
     def rate(self, i: int) -> float:
         """How many times faster than usual row `i` follows."""
-        bursts = (event for event in self._events if event.kind == "burst")
-        return math.prod(event.size for event in bursts if event.covers(i))
+        bursts = [event for event in self._events if event.kind == "burst"]
+        active = [event.size for event in bursts if event.covers(i)]
+        return math.prod(active)
 
     def record(self, i: int, id_: str) -> tuple[bytes, Truth]:
         """Row `i` as the bytes of a record `{"id", "features"}`, and the truth about it."""
@@ -143,10 +147,13 @@ class Scenario:
         rng = np.random.default_rng([7, i])
         row = self._row(i, active)
         self._change(row, active, rng)
-        if any(event.hits("bad", rng) for event in active):
-            truth = Truth(id_, i, label=0, events=[*row.events, "bad"])
+        is_bad = any(event.hits("bad", rng) for event in active)
+        if is_bad:
+            events = [*row.events, "bad"]
+            truth = Truth(id_, i, label=0, events=events)
             return _bad_record(id_, row, rng), truth
-        return _record(id_, features=row.features), Truth(id_, i, row.label, events=row.events)
+        truth = Truth(id_, i, row.label, events=row.events)
+        return _record(id_, features=row.features), truth
 
     def _change(
         self,
@@ -282,7 +289,11 @@ class Replay:
         late_s = write_records(self._named_record, rate, put, rows=rows, times=pace)
         self.close()
         seconds = round(time.monotonic() - began, 2)
-        return {"records": rows, "seconds": seconds, "last_late_s": round(late_s, 3)}
+        return {
+            "records": rows,
+            "seconds": seconds,
+            "last_late_s": round(late_s, 3),
+        }
 
     def _named_record(self, i: int) -> tuple[str, bytes]:
         return self.name(i), self.body(i)

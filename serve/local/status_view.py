@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from vigil.json_types import JsonObject
+from vigil.json_types import Fields, JsonObject
 from vigil.statistics import histogram_quantile
 
-Scrape = dict[str, dict[tuple[str, ...], float]]  # values by sample name and label values
+_Series = dict[tuple[str, ...], float]  # values by label values
+Scrape = dict[str, _Series]  # by sample name
 _MAX_EVENTS = 6
 
 
@@ -23,7 +23,8 @@ def parse_scrape(text: str) -> Scrape:
     scrape: Scrape = defaultdict(dict)
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            scrape[sample.name][tuple(sample.labels.values())] = sample.value
+            labels = tuple(sample.labels.values())
+            scrape[sample.name][labels] = sample.value
     return scrape
 
 
@@ -36,20 +37,22 @@ class ScrapedTraffic:
     seconds: float
 
     def view(self) -> JsonObject:
+        anomalies = self.after.get("vigil_anomalies_total", {})
         return {
             **self._outcomes(),
             "rows_per_s": self._rate("vigil_rows_scored_total"),
             "anomalies_per_s": self._rate("vigil_anomalies_total"),
-            "anomalies": sum(self.after.get("vigil_anomalies_total", {}).values()),
+            "anomalies": sum(anomalies.values()),
             **self._latency(),
         }
 
     def _outcomes(self) -> dict[str, float]:
-        refused = self._increases("vigil_requests_total")
-        answered = refused.pop(("ok",), 0.0)
+        by_outcome = self._increases("vigil_requests_total")
+        answered = by_outcome.pop(("ok",), 0.0)
+        refused = sum(by_outcome.values())
         return {
             "requests_per_s": self._per_second(answered),
-            "refused_per_s": self._per_second(sum(refused.values())),
+            "refused_per_s": self._per_second(refused),
         }
 
     def _latency(self) -> dict[str, float | None]:
@@ -59,7 +62,7 @@ class ScrapedTraffic:
             "p99_ms": _milliseconds(histogram_quantile(0.99, buckets)),
         }
 
-    def _increases(self, name: str) -> dict[tuple[str, ...], float]:
+    def _increases(self, name: str) -> _Series:
         former = self.before.get(name, {})
         series = self.after.get(name, {})
         return {labels: value - former.get(labels, 0.0) for labels, value in series.items()}
@@ -68,18 +71,24 @@ class ScrapedTraffic:
         return {float(bound): count for (bound,), count in self._increases(name).items()}
 
     def _rate(self, name: str) -> float:
-        return self._per_second(sum(self._increases(name).values()))
+        increases = self._increases(name)
+        return self._per_second(sum(increases.values()))
 
     def _per_second(self, increase: float) -> float:
         return max(0.0, increase) / self.seconds
 
 
-def top_view(status: Mapping[str, Any], traffic: ScrapedTraffic) -> JsonObject:
+def top_view(status: Fields, traffic: ScrapedTraffic) -> JsonObject:
     """Traffic and latency, and the state (`/drift`) as of now; all of it JSON."""
-    return {**traffic.view(), **_model_view(status), **_drift_view(status), **_fleet_view(status)}
+    return {
+        **traffic.view(),
+        **_model_view(status),
+        **_drift_view(status),
+        **_fleet_view(status),
+    }
 
 
-def _model_view(status: Mapping[str, Any]) -> JsonObject:
+def _model_view(status: Fields) -> JsonObject:
     scores = status.get("scores") or {}
     return {
         "alert_rate": scores.get("alert_rate"),
@@ -88,23 +97,25 @@ def _model_view(status: Mapping[str, Any]) -> JsonObject:
     }
 
 
-def _drift_view(status: Mapping[str, Any]) -> JsonObject:
+def _drift_view(status: Fields) -> JsonObject:
     verdict = status.get("verdict") or {}
     governor = status.get("governor") or {}
+    furthest = _furthest(status)
     return {
         "verdict": verdict.get("sentence"),
-        "features": _each(_furthest(status), ("feature", "ks", "floor")),
+        "features": _each(furthest, ("feature", "ks", "floor")),
         "governor": _pick(governor, ("mode", "phase", "reason", "retrains_left")),
     }
 
 
-def _fleet_view(status: Mapping[str, Any]) -> JsonObject:
+def _fleet_view(status: Fields) -> JsonObject:
     replicas = status.get("replicas") or []
     events = status.get("timeline") or []
+    latest = events[-_MAX_EVENTS:]
     return {
         "replicas": _each(replicas, ("replica", "version", "source", "canary")),
         "lagging": status.get("lagging") or [],
-        "events": _each(events[-_MAX_EVENTS:], ("at", "phase", "reason")),
+        "events": _each(latest, ("at", "phase", "reason")),
     }
 
 
@@ -112,14 +123,18 @@ def _each(objects: list[JsonObject], keys: tuple[str, ...]) -> list[JsonObject]:
     return [_pick(each, keys) for each in objects]
 
 
-def _pick(values: Mapping[str, Any], keys: tuple[str, ...]) -> JsonObject:
+def _pick(values: Fields, keys: tuple[str, ...]) -> JsonObject:
     return {key: values.get(key) for key in keys}
 
 
-def _furthest(status: Mapping[str, Any]) -> list[JsonObject]:
+def _furthest(status: Fields) -> list[JsonObject]:
     """The features, the one that is furthest over its floor first."""
-    features = status.get("features") or []
-    return sorted(features, key=lambda feature: feature["floor"] / max(feature["ks"], 1e-12))
+    return sorted(status.get("features") or [], key=_room)
+
+
+def _room(feature: Fields) -> float:
+    """How far the statistic of a feature is below its floor, as a multiple of it."""
+    return feature["floor"] / max(feature["ks"], 1e-12)
 
 
 def _milliseconds(seconds: float | None) -> float | None:
@@ -128,7 +143,7 @@ def _milliseconds(seconds: float | None) -> float | None:
     return seconds * 1000
 
 
-def status_lines(state: Mapping[str, Any]) -> Iterator[str]:
+def status_lines(state: Fields) -> Iterator[str]:
     """`vigil status` in words; of `state` is None what a part that is away did not answer."""
     yield _version_line(state)
     yield from _refusal_lines(state)
@@ -143,7 +158,7 @@ def status_lines(state: Mapping[str, Any]) -> Iterator[str]:
         yield _retraining_line(last)
 
 
-def _verdict_line(verdict: Mapping[str, Any] | None) -> str:
+def _verdict_line(verdict: Fields | None) -> str:
     return f"drift: {verdict['sentence'] if verdict else 'no full window yet'}"
 
 
@@ -151,26 +166,27 @@ def _alert_line(rate: float | None, budget: float | None) -> str:
     return f"alerts: {percent(rate)} of the last window's rows; the budget is {percent(budget)}"
 
 
-def _governor_line(governor: Mapping[str, Any]) -> str:
+def _governor_line(governor: Fields) -> str:
     left = f"{governor['retrains_left']} retrainings left today"
     return f"governor ({governor['mode']}): {governor['phase']}: {governor['reason']}; {left}"
 
 
-def _retraining_line(last: Mapping[str, Any]) -> str:
+def _retraining_line(last: Fields) -> str:
     at = timestamp(last["at"])
     outcome = f"{last['outcome']} at {at}: {last['reason']}"
     return f"last retraining: {outcome}; its cause: {last['cause']}"
 
 
-def _version_line(state: Mapping[str, Any]) -> str:
+def _version_line(state: Fields) -> str:
     desired = state["desired_version"] or "none"
     lagging = ", ".join(state["lagging"] or []) or "none"
     return f"desired version {desired}; lagging: {lagging}"
 
 
-def _refusal_lines(state: Mapping[str, Any]) -> Iterator[str]:
+def _refusal_lines(state: Fields) -> Iterator[str]:
     for replica in state["replicas"] or []:
-        for version, reason in (replica["refused"] or {}).items():
+        refused = replica["refused"] or {}
+        for version, reason in refused.items():
             yield f"{replica['replica']} refuses version {version}: {reason}"
 
 

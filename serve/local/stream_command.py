@@ -14,6 +14,7 @@ from serve.local.cli import data_option
 from serve.stream.cli import consume
 from train.spec_options import column_options, parse_columns
 from train.table.schema import Columns
+from vigil.json_types import JsonObject
 from vigil.service import Service, ServiceOptions, service_options
 from vigil.settings import HomeSettings
 from vigil.terminal import json_option, print_figures, print_json, report_errors, say, show_progress
@@ -111,7 +112,7 @@ def stream(context: click.Context, **options: Any) -> None:
 stream.add_command(consume)
 
 
-def _stream_options(options: dict[str, Any]) -> StreamOptions:
+def _stream_options(options: JsonObject) -> StreamOptions:
     names = {field.name for field in fields(StreamOptions)}
     others = {name: value for name, value in options.items() if name in names}
     return StreamOptions(columns=parse_columns(options), **others)
@@ -123,7 +124,10 @@ def _replay(options: StreamOptions) -> Any:
     events = read_events(options.scenario) if options.scenario else []
     if options.drift_after is not None:
         drift = ScenarioEvent(
-            "drift", options.drift_after, how=options.drift_kind, size=options.drift_size
+            "drift",
+            options.drift_after,
+            how=options.drift_kind,
+            size=options.drift_size,
         )
         events.append(drift)
     table = _live_rows(options)
@@ -137,7 +141,7 @@ def _live_rows(options: StreamOptions) -> Any:
 
 
 def _write_table(options: StreamOptions, file: Path) -> None:
-    from serve.local.simulate import write_table
+    from serve.local.telemetry import write_table
 
     write_table(_live_rows(options), options.rows, file)
     if options.as_json:

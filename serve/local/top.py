@@ -57,23 +57,29 @@ class ServicePoller:
     def poll(self) -> JsonObject:
         """The figures as of now; raises PlatformError when the service does not answer."""
         status, scrape = self._ask()
-        return {"url": self._url, **top_view(status, self._traffic(scrape, time.monotonic()))}
+        traffic = self._traffic(scrape, time.monotonic())
+        return {"url": self._url, **top_view(status, traffic)}
 
     def _ask(self) -> tuple[JsonObject, Scrape]:
         try:
             status = json.loads(self._get("/drift"))
-            return status, parse_scrape(self._get("/metrics").decode())
+            metrics = self._get("/metrics").decode()
+            return status, parse_scrape(metrics)
         except (OSError, ValueError) as error:
             raise PlatformError(f"{self._url} does not answer: {error}") from error
 
     def _traffic(self, scrape: Scrape, now: float) -> ScrapedTraffic:
         self._scrapes.append((now, scrape))
         then, before = self._scrapes[0]
-        return ScrapedTraffic(before, scrape, seconds=max(now - then, 1e-3))
+        seconds = max(now - then, 1e-3)
+        return ScrapedTraffic(before, scrape, seconds)
 
     def _get(self, path: str) -> bytes:
         response = http.request(
-            "GET", self._url + path, headers=self._headers, timeout_s=_REQUEST_TIMEOUT_S
+            "GET",
+            self._url + path,
+            headers=self._headers,
+            timeout_s=_REQUEST_TIMEOUT_S,
         )
         http.check_status(response)
         return response.content
@@ -81,7 +87,9 @@ class ServicePoller:
 
 @click.command()
 @click.option(
-    "--once", is_flag=True, help="print one frame and end; so it is where there is no terminal"
+    "--once",
+    is_flag=True,
+    help="print one frame and end; so it is where there is no terminal",
 )
 @service_options
 @json_option
@@ -124,7 +132,8 @@ def _show_live(poller: ServicePoller) -> None:
                 figures = poller.poll()
             except PlatformError as error:  # what was seen last stays, and is said to be old
                 problem = error.message
-            live.update(_picture(figures, problem), refresh=True)
+            picture = _picture(figures, problem)
+            live.update(picture, refresh=True)
             if read_key(REFRESH_INTERVAL_S) == "q":
                 return
 
@@ -240,31 +249,39 @@ def _feature_cells(feature: JsonObject) -> tuple[Text, Text, Text]:
     ks = feature["ks"]
     floor = feature["floor"]
     ratio = ks / max(floor, 1e-12)
-    style = "red" if ratio >= 1 else "green"
-    name = Text(printable(feature["feature"]))
-    return name, Text(bar(ratio), style), Text(f"{ks:.3f} of {floor:.3f}")
+    return (
+        Text(printable(feature["feature"])),
+        Text(bar(ratio), "red" if ratio >= 1 else "green"),
+        Text(f"{ks:.3f} of {floor:.3f}"),
+    )
 
 
 def bar(ratio: float) -> str:
     """How far a statistic is: the mark in the middle is the floor, the right end twice that."""
     filled = min(round(ratio * HALF_BAR), 2 * HALF_BAR)
-    below = "█" * min(filled, HALF_BAR)
-    empty = "·" * (HALF_BAR - filled)
-    above = "█" * max(0, filled - HALF_BAR)
-    return f"{below}{empty}|{above}"
+    below = min(filled, HALF_BAR)
+    above = filled - below
+    empty = HALF_BAR - below
+    return f"{'█' * below}{'·' * empty}|{'█' * above}"
 
 
 def _replica_table(figures: JsonObject) -> RenderableType:
     table = Table("replica", "version", "from", "canary", expand=True)
     for replica in figures["replicas"]:
-        style = _ALARM if replica["replica"] in figures["lagging"] else ""
-        table.add_row(*(Text(printable(cell), style) for cell in _replica_cells(replica)))
+        is_late = replica["replica"] in figures["lagging"]
+        style = _ALARM if is_late else ""
+        cells = map(printable, _replica_cells(replica))
+        table.add_row(*(Text(cell, style) for cell in cells))
     return table
 
 
 def _replica_cells(replica: JsonObject) -> tuple[str, ...]:
-    version = replica["version"] or "none"
-    return replica["replica"], version, replica["source"] or "", replica["canary"] or ""
+    return (
+        replica["replica"],
+        replica["version"] or "none",
+        replica["source"] or "",
+        replica["canary"] or "",
+    )
 
 
 def _event_panel(events: list[JsonObject]) -> RenderableType:
@@ -275,6 +292,7 @@ def _event_panel(events: list[JsonObject]) -> RenderableType:
 
 
 def _event_cells(event: JsonObject) -> tuple[Text, Text, Text]:
-    at = Text(timestamp(event["at"]), "dim")
-    phase = Text(printable(event["phase"]), "bold")
-    return at, phase, Text(printable(event["reason"]))
+    at = timestamp(event["at"])
+    phase = printable(event["phase"])
+    reason = printable(event["reason"])
+    return Text(at, "dim"), Text(phase, "bold"), Text(reason)

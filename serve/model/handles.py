@@ -54,7 +54,12 @@ class Application:
         with self._kept():
             return await handle.broadcast(method).results_async()
 
-    def wait_for(self, timeout_s: float, method: str, *args: Any) -> Any:
+    def wait_for(
+        self,
+        timeout_s: float,
+        method: str,
+        *args: Any,
+    ) -> Any:
         """What `method` of one replica answers, for a thread, which is blocked for so long.
 
         Raises what `method` raised, or TimeoutError.

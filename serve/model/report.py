@@ -8,16 +8,16 @@ takes the defaults for missing ones. Both take microseconds, about once a second
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from serve.exposition import MetricFamilies
 from train.table.numbering import Numbering, number_rows
-from vigil.json_types import JsonObject
+from vigil.arrays import Array, Flags
+from vigil.json_types import Fields, JsonObject
 
 
 class ArmCounts(msgspec.Struct, frozen=True):
@@ -31,6 +31,10 @@ class ArmCounts(msgspec.Struct, frozen=True):
     rows: int = 0
     alerts: int = 0
     latency: tuple[int, ...] = ()
+
+    def slower_than(self, bucket: int) -> int:
+        """Return how many requests are in the buckets above this one."""
+        return sum(self.latency[bucket + 1 :])
 
 
 class CanaryReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,8 +60,8 @@ class ShadowReport(msgspec.Struct, frozen=True, kw_only=True):
     challenger: str
     errors: int = 0
     dropped: int = 0
-    scores: NDArray[Any] | None = None
-    alerts: NDArray[Any] | None = None
+    scores: Array | None = None
+    alerts: Array | None = None
     seconds: tuple[float, float] | None = None
 
     def to_wire(self) -> JsonObject:
@@ -98,15 +102,15 @@ class CapturedRows(msgspec.Struct, frozen=True, array_like=True):
     """
 
     version: str
-    rows: NDArray[Any]
-    scores: NDArray[Any]
+    rows: Array
+    scores: Array
     requests: list[str]
     threshold: float | None = None
     context: RowContext | None = None
-    numbering: NDArray[Any] | None = None
+    numbering: Array | None = None
     captured: float | None = None
-    warming: NDArray[Any] | None = None
-    raw: NDArray[Any] | None = None
+    warming: Array | None = None
+    raw: Array | None = None
 
     def number_rows(self) -> Numbering:
         """Return the numbering, counted off where there is none."""
@@ -114,7 +118,7 @@ class CapturedRows(msgspec.Struct, frozen=True, array_like=True):
             return number_rows(self.requests)
         return self.numbering
 
-    def where(self, is_kept: NDArray[np.bool_]) -> CapturedRows:
+    def where(self, is_kept: Flags) -> CapturedRows:
         """Return the rows for which `is_kept` [n] is true, numbered."""
         kept = np.flatnonzero(is_kept).tolist()
         return msgspec.structs.replace(
@@ -192,7 +196,7 @@ class ReplicaReport(msgspec.Struct, frozen=True, kw_only=True):
         }
 
     @classmethod
-    def from_wire(cls, wire: Mapping[str, Any]) -> ReplicaReport:
+    def from_wire(cls, wire: Fields) -> ReplicaReport:
         """Return the report; raises msgspec.ValidationError when it is none."""
         return msgspec.convert({**wire, "served": wire}, cls, dec_hook=_as_array)
 
@@ -230,7 +234,7 @@ class MonitorAnswer(msgspec.Struct, frozen=True):
         return msgspec.to_builtins(self)
 
     @classmethod
-    def from_wire(cls, wire: Mapping[str, Any]) -> MonitorAnswer:
+    def from_wire(cls, wire: Fields) -> MonitorAnswer:
         """Return the answer; raises msgspec.ValidationError when it is none."""
         return msgspec.convert(wire, cls)
 
@@ -252,6 +256,6 @@ def _batch_to_wire(batch: CapturedRows) -> tuple[Any, ...]:
     )
 
 
-def _as_array(kind: type, value: Any) -> NDArray[Any]:
+def _as_array(kind: type, value: Any) -> Array:
     """Return the value as an array; msgspec knows no arrays."""
     return np.asarray(value)

@@ -9,12 +9,11 @@ import time
 
 import numpy as np
 from msgspec import structs
-from numpy.typing import NDArray
 
 from serve.model.loaded import LoadedModel
 from serve.model.prepared import PreparedRows
 from serve.model.report import ShadowReport
-from vigil.arrays import Flags, Floats
+from vigil.arrays import Flags, Floats, Positions
 
 # Between two reports, about a second: more are dropped and counted, so that the cost is bounded.
 MAX_SHADOW_ROWS = 1000
@@ -50,7 +49,7 @@ class Shadow:
             self._queue.append((own, champions, scores[taken], alerts))
             self._room -= len(taken)
 
-    def _judged(self, rows: PreparedRows) -> NDArray[np.intp]:
+    def _judged(self, rows: PreparedRows) -> Positions:
         """Numbers of the rows that are not warming."""
         is_warming = np.zeros(len(rows), bool)
         for model in (self.champion, self.challenger):
@@ -114,5 +113,5 @@ def _timed_scores(model: LoadedModel, rows: Floats) -> tuple[Floats, float]:
     return scores, seconds
 
 
-def _alerts(model: LoadedModel, scores: Floats) -> NDArray[np.bool_]:
+def _alerts(model: LoadedModel, scores: Floats) -> Flags:
     return scores > model.bundle.threshold.value

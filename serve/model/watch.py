@@ -73,7 +73,13 @@ class ModelWatch:
         self._settings = settings
         self._limits = limits or WatchLimits()
         self._clock = clock
-        self._loader = ModelLoader(registry, cache, metrics, poll_s=settings.poll_s, clock=clock)
+        self._loader = ModelLoader(
+            registry,
+            cache,
+            metrics,
+            poll_s=settings.poll_s,
+            clock=clock,
+        )
         self._resident = ResidentModels(clock)
         self._polling = asyncio.Lock()
         self._guard = CanaryWatchdog(self._limits.guard_timeout_s, clock)

@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from serve.local.simulate import telemetry
+from serve.local.telemetry import telemetry
 from tests.bench.report import Ratio, markdown, measured
 from tests.running import ROOT, Vigil, free_port
 from tests.swapping import Alias, Answered, Traffic

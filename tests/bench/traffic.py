@@ -11,7 +11,8 @@ import time
 from typing import Any
 
 from serve.local import simulate
-from serve.local.simulate import Tally, telemetry
+from serve.local.simulate import Tally
+from serve.local.telemetry import telemetry
 from tests.bench.report import over
 from vigil.errors import PlatformError
 from vigil.settings import HomeSettings

@@ -26,7 +26,8 @@ import numpy as np
 import psutil
 
 from serve.local import simulate
-from serve.local.simulate import Tally, telemetry
+from serve.local.simulate import Tally
+from serve.local.telemetry import telemetry
 from tests.bench.load import measure, request
 from tests.bench.report import Ratio, machine, markdown
 from tests.running import Vigil, eventually, free_port

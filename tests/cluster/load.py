@@ -30,7 +30,7 @@ SHIFTED = 5  # features
 
 def rows(shift: float) -> list[bytes]:
     """Bodies of requests: what the built-in telemetry says next, or the same moved away."""
-    from serve.local.simulate import telemetry
+    from serve.local.telemetry import telemetry
 
     table = telemetry(4000, seed=2)
     moved = table.X.copy()

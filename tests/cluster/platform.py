@@ -199,7 +199,7 @@ class Platform:
         """Put built-in telemetry onto the shared folder, where training finds it."""
         import pandas as pd
 
-        from serve.local.simulate import telemetry
+        from serve.local.telemetry import telemetry
 
         table = telemetry(rows, seed=1)
         text = io.StringIO()

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from drift.governor import (
-    DAY_S,
     Governor,
     Outcome,
     begins_retraining,
@@ -22,6 +21,7 @@ from drift.governor import (
     on_time,
     on_window,
 )
+from drift.retrain_budget import DAY_S
 from drift.settings import DriftSettings, Mode
 from drift.verdict import VerdictKind
 

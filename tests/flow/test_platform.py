@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from infra.dashboards.metric_names import HAPROXY_METRICS
-from serve.local.simulate import telemetry
+from serve.local.telemetry import telemetry
 from tests.running import Vigil, eventually
 from train.table.dataset import read_table
 

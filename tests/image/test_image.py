@@ -69,7 +69,7 @@ print(urllib.request.urlopen("http://127.0.0.1:5000/health", timeout=5).read().d
 TABLE = """
 import sys
 import pandas as pd
-from serve.local.simulate import telemetry
+from serve.local.telemetry import telemetry
 table = telemetry(6000, seed=1)
 pd.DataFrame(table.X, columns=list(table.names)).to_csv(sys.argv[1], index=False)
 """

@@ -11,16 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from infra import kube
-from infra.kube import (
+from infra.kube import ClusterUnreachable, NotAllowed, NotLoggedIn, connect
+from infra.kubeconfig import (
     ClusterError,
-    ClusterUnreachable,
     NoKubeconfig,
-    NotAllowed,
-    NotLoggedIn,
     UnknownContext,
-    connect,
     find_kubeconfig,
+    parse_kubeconfig,
 )
 from tests.infra import api_server
 from tests.infra.api_server import FakeApi, kubeconfig, kubeconfig_file, status
@@ -95,9 +92,7 @@ def test_several_files_are_one_kubeconfig_as_for_kubectl(
 
 def test_a_text_and_a_file_reach_the_same_cluster(api: FakeApi, tmp_path: Path) -> None:
     text = kubeconfig(api.url)
-    as_json = json.dumps(
-        {"apiVersion": "v1", **kube.parse_kubeconfig("here", text)}
-    )  # as EKS gives it
+    as_json = json.dumps({"apiVersion": "v1", **parse_kubeconfig("here", text)})  # as EKS gives it
     for one in (text, as_json, kubeconfig_file(tmp_path, text)):
         assert connect(one).get("/version") == {"minor": "35"}
     assert set(api.tokens) == {"Bearer t0ken"}

@@ -21,7 +21,7 @@ from drift.settings import DriftSettings
 from drift.view.display import Display
 from drift.watch import Watch
 from serve.exposition import collect_metrics
-from serve.local.simulate import Drift, telemetry
+from serve.local.telemetry import Drift, telemetry
 from serve.metrics import ServeMetrics
 from serve.model.loaded import LoadedModel
 from serve.model.report import CapturedRows, ReplicaReport, ServedModel

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from serve.local.simulate import FEATURES, telemetry, write_table
+from serve.local.telemetry import FEATURES, telemetry, write_table
 from train.table.dataset import read_table
 
 

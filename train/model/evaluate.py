@@ -6,12 +6,11 @@ import time
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from train.model.forest import CompiledForest
 from train.table.table import Labels, Table
-from vigil.arrays import Flags, Floats
+from vigil.arrays import Flags, Floats, Positions
 
 PLANTED_SHIFT = 6.0  # robust standard deviations
 PLANTED_SHARE = 0.25  # of the features
@@ -36,16 +35,23 @@ def evaluate(
     """
     scores = forest.score(held_out.X)
     alerts = scores > threshold
-    metrics = {"rows": float(len(held_out)), "alert_rate": float(alerts.mean())}
     planted = forest.score(plant_anomalies(held_out.X, scale, sides=sides))
-    metrics["planted_auroc"] = _auroc(scores, planted)
-    metrics["planted_recall"] = float((planted > threshold).mean())
+    metrics = {
+        "rows": float(len(held_out)),
+        "alert_rate": _share(alerts),
+        "planted_auroc": _auroc(scores, planted),
+        "planted_recall": _share(planted > threshold),
+    }
     labels = held_out.mixed_labels
     if labels is not None:
         metrics |= _labelled_metrics(scores, alerts, labels)
         if held_out.ordered:
             metrics |= _segment_metrics(alerts, labels)
     return metrics
+
+
+def _share(chosen: Alerts) -> float:
+    return float(chosen.mean())
 
 
 def plant_anomalies(
@@ -64,16 +70,23 @@ def plant_anomalies(
     """
     sides = np.zeros(X.shape[1]) if sides is None else sides
     rng = np.random.default_rng(seed)
-    chosen = rng.choice(len(X), min(most, len(X)), replace=False)
+    size = min(most, len(X))
+    chosen = rng.choice(len(X), size, replace=False)
     rows = X[chosen].copy()
     features = np.flatnonzero(scale > 0)
-    count = min(len(features), max(1, round(PLANTED_SHARE * len(features))))
+    count = _planted_count(len(features))
     for row in rows:
         moved = rng.choice(features, count, replace=False)
         either = rng.choice((-1, 1), count)
         signs = np.where(sides[moved] == 0, either, sides[moved])
         row[moved] += signs * PLANTED_SHIFT * scale[moved]
     return rows
+
+
+def _planted_count(features: int) -> int:
+    """How many of the features are moved: a quarter, but one at least where there is one."""
+    quarter = round(PLANTED_SHARE * features)
+    return min(features, max(1, quarter))
 
 
 def score_agreement(scores: Floats, others: Floats) -> float:
@@ -102,9 +115,9 @@ def golden_rates(
     alerts = forest.score(rows) > threshold
     rates = {}
     if expected.any():
-        rates["golden_recall"] = float(alerts[expected].mean())
+        rates["golden_recall"] = _share(alerts[expected])
     if not expected.all():
-        rates["golden_alerts"] = float(alerts[~expected].mean())
+        rates["golden_alerts"] = _share(alerts[~expected])
     return rates
 
 
@@ -123,16 +136,20 @@ def _score_seconds(forest: CompiledForest, row: Floats) -> float:
 
 
 def _auroc(normal: Floats, anomalous: Floats) -> float:
-    labels = np.repeat([0, 1], [len(normal), len(anomalous)])
-    return float(roc_auc_score(labels, np.concatenate([normal, anomalous])))
+    counts = [len(normal), len(anomalous)]
+    labels = np.repeat([0, 1], counts)
+    scores = np.concatenate([normal, anomalous])
+    return float(roc_auc_score(labels, scores))
 
 
 def _labelled_metrics(scores: Floats, alerts: Alerts, labels: Labels) -> dict[str, float]:
-    hits = float((alerts & (labels == 1)).sum())
+    is_hit = alerts & (labels == 1)
+    hits = float(is_hit.sum())
+    alerting = float(alerts.sum())
     return {
         "auroc": float(roc_auc_score(labels, scores)),
         "average_precision": float(average_precision_score(labels, scores)),
-        "precision": hits / max(float(alerts.sum()), 1.0),
+        "precision": hits / max(alerting, 1.0),
         "recall": hits / float(labels.sum()),
     }
 
@@ -144,14 +161,16 @@ def _segment_metrics(alerts: Alerts, labels: Labels) -> dict[str, float]:
     alert_delay_rows: how many rows into a segment the first alert is, in the median
     """
     segments = [alerts[start:end] for start, end in _segments(labels)]
-    delays = [int(np.argmax(segment)) for segment in segments if segment.any()]
-    metrics = {"segment_recall": len(delays) / len(segments)}
-    if delays:
+    alerting = [segment for segment in segments if segment.any()]
+    metrics = {"segment_recall": len(alerting) / len(segments)}
+    if alerting:
+        delays = list(map(np.argmax, alerting))
         metrics["alert_delay_rows"] = float(np.median(delays))
     return metrics
 
 
-def _segments(labels: Labels) -> NDArray[np.intp]:
+def _segments(labels: Labels) -> Positions:
     """Start and end [segments, 2] of each run of anomalous rows."""
-    changes = np.diff(np.concatenate([[0], labels, [0]]))
-    return np.flatnonzero(changes).reshape(-1, 2)
+    between_normal = np.concatenate([[0], labels, [0]])
+    changes = np.flatnonzero(np.diff(between_normal))
+    return changes.reshape(-1, 2)

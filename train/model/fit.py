@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import ray
 import ray.train
-from numpy.typing import NDArray
 from ray._raylet import PlacementGroupID
 from ray.exceptions import RayActorError
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
@@ -30,7 +29,7 @@ from sklearn.ensemble import IsolationForest
 from train.model.columns import FitColumns
 from train.model.skops_forest import dump_forest, load_forest
 from train.settings import TrainSettings
-from vigil.arrays import Floats
+from vigil.arrays import Array, Floats, Singles
 from vigil.errors import DataError, VigilError
 from vigil.json_types import JsonObject
 
@@ -222,7 +221,7 @@ def _fit_shard(config: JsonObject) -> None:
     )
 
 
-def _shard(config: JsonObject, rank: int, workers: int) -> NDArray[np.float32]:
+def _shard(config: JsonObject, rank: int, workers: int) -> Singles:
     """The rows of one worker: a random share of all."""
     rows = ray.get(config["rows"])
     order = np.random.default_rng(config["seed"]).permutation(len(rows))
@@ -246,7 +245,7 @@ def _report(part: IsolationForest, rank: int, metrics: JsonObject) -> None:
 
 
 def fit_part(
-    X: NDArray[Any],
+    X: Array,
     *,
     trees: int,
     max_samples: int,

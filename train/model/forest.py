@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import pairwise
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from train.model.kernels import exponents, padded_exponents, path_gains
-from vigil.arrays import Floats
+from vigil.arrays import Array, Floats, Integers, Positions, Singles
 from vigil.errors import BundleError
 
 # What serves a forest needs no scikit-learn: it would be a fifth of a replica's memory.
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sklearn.ensemble import IsolationForest
 
 LEAF = -1
+_Nodes = NDArray[np.int64]  # their indices
 ROWS_PER_THREAD = 256  # fewer are done before another thread wakes
 BATCH_ROWS = 5  # from so many rows on the padded trees are faster
 MAX_PADDED_LEAVES = 2**24  # of all trees together; a padded tree has 2 ** depth of them
@@ -50,10 +51,10 @@ class CompiledForest:
                                the length expected there
     """
 
-    roots: NDArray[np.int32]
-    feature: NDArray[np.int32]
-    threshold: NDArray[np.float32]
-    left: NDArray[np.int32]
+    roots: Integers
+    feature: Integers
+    threshold: Singles
+    left: Integers
     length: Floats
     n_features: int
     max_samples: int
@@ -66,7 +67,8 @@ class CompiledForest:
     def compile(cls, fitted: IsolationForest) -> CompiledForest:
         """Return the same forest, node by node in breadth-first order."""
         forest: Any = fitted  # its private attributes are not typed
-        trees = [_flatten_tree(forest, index) for index in range(len(forest.estimators_))]
+        numbers = range(len(forest.estimators_))
+        trees = [_flatten_tree(forest, number) for number in numbers]
         roots = _roots(trees)
         nodes = _join(trees, roots)
         return cls(
@@ -79,7 +81,7 @@ class CompiledForest:
             max_samples=int(forest._max_samples),
         )
 
-    def score(self, X: NDArray[Any], threads: int = 1) -> Floats:
+    def score(self, X: Array, threads: int = 1) -> Floats:
         """Return the anomaly scores [n] of the rows [n, d].
 
         They are `-IsolationForest.score_samples(X)` to 1e-6, with identical labels. Large
@@ -94,7 +96,7 @@ class CompiledForest:
             self._score_in_threads(rows, scores, parts)
         return scores
 
-    def attribute(self, X: NDArray[Any]) -> Floats:
+    def attribute(self, X: Array) -> Floats:
         """Return the path gains [n, d] of the rows [n, d]: how far splits on each feature
         shortened the path, as a mean over the trees.
 
@@ -130,50 +132,55 @@ class CompiledForest:
         return ""
 
     def _has_equal_lengths(self) -> bool:
-        arrays = (self.threshold, self.left, self.length)
-        return all(len(array) == len(self.feature) for array in arrays)
+        arrays = (self.feature, self.threshold, self.left, self.length)
+        return len(set(map(len, arrays))) == 1
 
     def _has_whole_trees(self) -> bool:
         """Whether the trees lie one behind the other, and every node is in one."""
         if not self.trees or self.roots[0] != 0:
             return False
-        return bool((self._ends() > self.roots).all())
+        has_nodes = self._ends() > self.roots
+        return bool(has_nodes.all())
 
     def _has_known_features(self) -> bool:
-        is_known = (self.feature >= LEAF) & (self.feature < self.n_features)
-        return bool(is_known.all())
+        is_leaf_or_more = self.feature >= LEAF
+        is_in_table = self.feature < self.n_features
+        return bool((is_leaf_or_more & is_in_table).all())
 
     def _has_finite_values(self) -> bool:
-        return bool(np.isfinite(self.threshold).all() and np.isfinite(self.length).all())
+        thresholds = np.isfinite(self.threshold)
+        lengths = np.isfinite(self.length)
+        return bool((thresholds & lengths).all())
 
     def _has_children_in_range(self) -> bool:
         """Whether both children of every split are behind it, in the same tree."""
         inner = np.flatnonzero(self.feature != LEAF)
         left = self.left[inner]
-        last = self._end_of_tree()[inner] - 1
-        return bool((left > inner).all() and (left < last).all())
+        end = self._end_of_tree()[inner]
+        is_behind = left > inner
+        is_in_tree = left < end - 1  # the right child is the left one's neighbour
+        return bool((is_behind & is_in_tree).all())
 
-    def _end_of_tree(self) -> NDArray[Any]:
+    def _end_of_tree(self) -> Array:
         """For each node the index [nodes] behind the last node of its tree."""
         ends = self._ends()
         return np.repeat(ends, ends - self.roots)
 
-    def _ends(self) -> NDArray[Any]:
+    def _ends(self) -> Array:
         """Index [trees] of the node behind the last one of each tree."""
-        return np.append(self.roots[1:], len(self.feature))
+        nodes = len(self.feature)
+        return np.append(self.roots[1:], nodes)
 
-    def _rows(self, X: NDArray[Any]) -> Floats:
+    def _rows(self, X: Array) -> Floats:
         """The rows as the kernels take them, copied only where they must be."""
         if X.dtype.kind != "f":
             X = X.astype(np.float32)  # a whole number is rounded once, as in scikit-learn
         rows = np.ascontiguousarray(X, dtype=np.float64)
-        if not rows.flags.carray:
-            # The kernels are compiled for writeable, aligned rows: for others they would be
-            # compiled anew.
-            rows = rows.copy()
-        if rows.ndim != 2 or rows.shape[1] != self.n_features:
+        if rows.shape[1:] != (self.n_features,):
             raise ValueError(f"rows of shape {rows.shape}, expected [n, {self.n_features}]")
-        return rows
+        # The kernels are compiled for writeable, aligned rows: for others they would be compiled
+        # anew.
+        return rows if rows.flags.carray else rows.copy()
 
     def _score(self, rows: Floats, out: Floats) -> None:
         scale = self.trees * self._normaliser
@@ -194,63 +201,61 @@ class CompiledForest:
     ) -> None:
         """Score all parts but the first in threads, the first here."""
         _ = self._padded  # computed once, before the threads would each compute it
-        first, *others = _slices(len(rows), parts)
         pool = _pool(os.getpid())
-        running = [pool.submit(self._score, rows[part], out[part]) for part in others]
+        first, *others = _slices(len(rows), parts)
+        running: list[Future[None]] = []
+        for part in others:
+            scoring = pool.submit(self._score, rows[part], out[part])
+            running.append(scoring)
         self._score(rows[first], out[first])
-        for future in running:
-            future.result()
+        for scoring in running:
+            scoring.result()
 
     @property
     def _nodes(
         self,
-    ) -> tuple[
-        NDArray[np.int32], NDArray[np.int32], NDArray[np.float32], NDArray[np.int32], Floats
-    ]:
+    ) -> tuple[Integers, Integers, Singles, Integers, Floats]:
         """The arrays as the kernels take them."""
         return self.roots, self.feature, self.threshold, self.left, self.length
 
     @cached_property
     def _padded(self) -> _PaddedTrees | None:
         """The trees padded to perfect binary heaps; None where they are too deep."""
-        levels = [self.roots.astype(np.int64)[:, None]]
-        while (self.feature[levels[-1]] != LEAF).any():
-            if 2 * levels[-1].size > MAX_PADDED_LEAVES:
+        lowest = self.roots.astype(np.int64)[:, None]
+        levels = [lowest]
+        while self._has_splits(lowest):
+            if 2 * lowest.size > MAX_PADDED_LEAVES:
                 return None
-            levels.append(self._level_below(levels[-1]))
+            lowest = self._level_below(lowest)
+            levels.append(lowest)
         return self._heaps(levels)
 
-    def _heaps(self, levels: list[NDArray[np.int64]]) -> _PaddedTrees:
+    def _has_splits(self, nodes: _Nodes) -> bool:
+        return bool((self.feature[nodes] != LEAF).any())
+
+    def _heaps(self, levels: list[_Nodes]) -> _PaddedTrees:
         """The trees whose nodes are those [trees, 2 ** level] of each level."""
         *inner, leaves = levels
         none = np.empty((self.trees, 0), np.int64)
         splits = np.concatenate([none, *inner], axis=1)
+        features = np.maximum(self.feature[splits], 0)
         return _PaddedTrees(
-            feature=np.maximum(self.feature[splits], 0).astype(np.uint32),
+            feature=features.astype(np.uint32),
             threshold=self.threshold[splits],
             length=self.length[leaves],
             depth=len(inner),
         )
 
-    def _level_below(self, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _level_below(self, nodes: _Nodes) -> _Nodes:
         """The children [trees, 2 k] of the nodes [trees, k].
 
         A leaf's place below is taken by itself: it is reached whichever way the walk goes.
         """
-        left = self._child(nodes, 0)
-        right = self._child(nodes, 1)
-        return np.stack((left, right), axis=2).reshape(
-            self.trees,
-            -1,
-        )
-
-    def _child(self, nodes: NDArray[np.int64], side: int) -> NDArray[np.int64]:
         is_inner = self.feature[nodes] != LEAF
-        return np.where(
-            is_inner,
-            self.left[nodes] + side,
-            nodes,
-        )
+        left = self.left[nodes]
+        children = np.stack((left, left + 1), axis=2)
+        below = np.where(is_inner[..., None], children, nodes[..., None])
+        return below.reshape(self.trees, -1)
 
     @cached_property
     def _normaliser(self) -> float:
@@ -260,7 +265,8 @@ class CompiledForest:
         if n <= 2:
             return float(n == 2)
         harmonic = float(np.log(n - 1.0)) + float(np.euler_gamma)
-        return 2.0 * harmonic - 2.0 * (n - 1.0) / n
+        surplus = 2.0 * (n - 1.0) / n
+        return 2.0 * harmonic - surplus
 
 
 class _PaddedTrees(NamedTuple):
@@ -270,7 +276,7 @@ class _PaddedTrees(NamedTuple):
     """
 
     feature: NDArray[np.uint32]
-    threshold: NDArray[np.float32]
+    threshold: Singles
     length: Floats
     depth: int
 
@@ -279,15 +285,15 @@ class _PaddedTrees(NamedTuple):
 class _FlatTree:
     """Arrays [nodes] of one tree in breadth-first order; `left` counts from its root."""
 
-    feature: NDArray[Any]
-    threshold: NDArray[np.float32]
-    left: NDArray[np.intp]
+    feature: Array
+    threshold: Singles
+    left: Positions
     length: Floats
 
     def __len__(self) -> int:
         return len(self.feature)
 
-    def left_from(self, root: int) -> NDArray[np.intp]:
+    def left_from(self, root: int) -> Positions:
         """Index of each left child in a forest where the tree begins at `root`."""
         return np.where(
             self.feature != LEAF,
@@ -296,7 +302,7 @@ class _FlatTree:
         )
 
 
-def _roots(trees: Sequence[_FlatTree]) -> NDArray[np.intp]:
+def _roots(trees: Sequence[_FlatTree]) -> Positions:
     """Index of each tree's root, when the trees lie one behind the other."""
     return np.cumsum(
         [
@@ -306,9 +312,10 @@ def _roots(trees: Sequence[_FlatTree]) -> NDArray[np.intp]:
     )
 
 
-def _join(trees: Sequence[_FlatTree], roots: NDArray[np.intp]) -> _FlatTree:
+def _join(trees: Sequence[_FlatTree], roots: Positions) -> _FlatTree:
     """The nodes of all trees, one behind the other."""
-    left = [tree.left_from(root) for tree, root in zip(trees, roots, strict=True)]
+    placed = zip(trees, roots, strict=True)
+    left = [tree.left_from(root) for tree, root in placed]
     return _FlatTree(
         feature=np.concatenate([tree.feature for tree in trees]),
         threshold=np.concatenate([tree.threshold for tree in trees]),
@@ -342,23 +349,20 @@ def _flatten_tree(forest: Any, index: int) -> _FlatTree:
     thresholds = _round_down(tree.threshold[order])
     return _FlatTree(
         feature=np.where(is_split, features, LEAF),
-        threshold=np.where(
-            is_split,
-            thresholds,
-            np.float32(0),
-        ),
+        threshold=np.where(is_split, thresholds, np.float32(0)),
         left=left,
         length=_path_lengths(forest, index)[order],
     )
 
 
-def _split_features(forest: Any, index: int) -> NDArray[Any]:
+def _split_features(forest: Any, index: int) -> Array:
     """Feature of each split of a tree; anything for a leaf.
 
     A tree that sees some of the features numbers those from 0.
     """
-    numbers = np.maximum(forest.estimators_[index].tree_.feature, 0)
-    return forest.estimators_features_[index][numbers]
+    tree = forest.estimators_[index].tree_
+    seen = forest.estimators_features_[index]
+    return seen[np.maximum(tree.feature, 0)]
 
 
 def _path_lengths(forest: Any, index: int) -> Floats:
@@ -367,9 +371,7 @@ def _path_lengths(forest: Any, index: int) -> Floats:
     return depths + forest._average_path_length_per_tree[index] - 1.0
 
 
-def _breadth_first(
-    left: NDArray[Any], right: NDArray[Any]
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _breadth_first(left: Array, right: Array) -> tuple[Positions, Positions]:
     """The nodes in breadth-first order, and for each its left child's new position (children are
     neighbours)."""
     order = [0]
@@ -377,11 +379,12 @@ def _breadth_first(
     for node in order:  # grows while it is read
         position.append(len(order))
         if left[node] >= 0:
-            order += [int(left[node]), int(right[node])]
+            children = (left[node], right[node])
+            order.extend(map(int, children))
     return np.array(order), np.array(position)
 
 
-def _round_down(threshold: Floats) -> NDArray[np.float32]:
+def _round_down(threshold: Floats) -> Singles:
     """The largest float32 not above each threshold: then `x <= t` is the same for every float32
     x."""
     rounded = threshold.astype(np.float32)

@@ -35,6 +35,11 @@ class Check:
     def sentence(self) -> str:
         return f"{self.subject or self.name} {self.finding}"
 
+    def line(self, width: int) -> str:
+        """Return it as a line of a list whose names are so wide."""
+        word = "pass" if self.passed else "FAIL"
+        return f"{word}  {self.name:<{width}}  {self.finding}"
+
     def to_json(self) -> JsonObject:
         return {
             "name": self.name,
@@ -59,16 +64,15 @@ class GateVerdict:
     def reason(self) -> str:
         """The deciding sentences: those that failed, or all when none did."""
         failed = [check for check in self.checks if not check.passed]
-        return "; ".join(check.sentence for check in failed or self.checks)
+        deciding = failed or self.checks
+        return "; ".join(check.sentence for check in deciding)
 
     def text(self) -> str:
         """Return the verdict with every check on a line of its own."""
+        word = "passed" if self.passed else "failed"
         width = max(len(check.name) for check in self.checks)
-        lines = [f"gate {'passed' if self.passed else 'failed'}"]
-        for check in self.checks:
-            word = "pass" if check.passed else "FAIL"
-            lines.append(f"{word}  {check.name:<{width}}  {check.finding}")
-        return "\n".join(lines)
+        lines = [check.line(width) for check in self.checks]
+        return "\n".join([f"gate {word}", *lines])
 
     def to_json(self) -> JsonObject:
         return {
@@ -252,7 +256,10 @@ def _agreement_checks(challenger: Metrics, settings: TrainSettings) -> list[Chec
     """Checks of a challenger on the champion's own population: it sees that as the champion
     does."""
     rank_agreement = _Limit(
-        "rank_agreement", _at_least, settings.min_rank_agreement, "with the champion's scores"
+        "rank_agreement",
+        _at_least,
+        settings.min_rank_agreement,
+        "with the champion's scores",
     )
     golden_recall = _Limit(
         "golden_recall",

@@ -11,13 +11,11 @@ import numpy as np
 from numba import njit  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from vigil.arrays import Floats
+from vigil.arrays import Floats, Integers, Singles
 
 BLOCK_ROWS = 128  # their values of 30 features fill a third of the fastest cache
 DENSE_LEVELS = 3
-Integers = NDArray[np.int32]
 Indices = NDArray[np.uint32]
-Singles = NDArray[np.float32]
 
 
 @njit(cache=True, nogil=True)

@@ -49,19 +49,16 @@ def explain_rows(bundle: ModelBundle, rows: Floats, most: int) -> list[list[Reas
     if not len(rows) or not most:
         return [[] for _ in rows]
     gains = np.maximum(bundle.forest.attribute(rows), 0)
-    shares = gains / np.maximum(
-        gains.sum(axis=1, keepdims=True),
-        1e-12,
-    )
+    sums = gains.sum(axis=1, keepdims=True)
+    shares = gains / np.maximum(sums, 1e-12)
     z = (rows - bundle.reference.median) / bundle.reference.scale
-    first = np.argsort(
-        -weigh_reasons(gains, z),
-        axis=1,
-    )[:, :most]
-    return [
-        [_reason(bundle.names[j], shares[i, j], rows[i, j], z[i, j]) for j in features]
-        for i, features in enumerate(first)
-    ]
+    by_weight = np.argsort(-weigh_reasons(gains, z), axis=1)
+
+    def reasons(i: int) -> list[Reason]:
+        first = by_weight[i, :most]
+        return [_reason(bundle.names[j], shares[i, j], rows[i, j], z[i, j]) for j in first]
+
+    return list(map(reasons, range(len(rows))))
 
 
 def _reason(

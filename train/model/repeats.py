@@ -8,10 +8,12 @@ from collections import Counter
 import numpy as np
 from numpy.typing import NDArray
 
+from vigil.arrays import Positions
+
 MIN_DISTINCT_ROWS = 30  # fewer are few values, and no repetition
 
 
-def distinct_rows(X: NDArray[np.generic]) -> NDArray[np.intp]:
+def distinct_rows(X: NDArray[np.generic]) -> Positions:
     """Return the numbers of the rows to keep of `X` [n, d], so that none is there for the others.
 
     A join or an export that went wrong has each row k times, next to each other or far apart. Then
@@ -28,7 +30,7 @@ def distinct_rows(X: NDArray[np.generic]) -> NDArray[np.intp]:
     return _every_of_each(keys, times)
 
 
-def _every_of_each(keys: list[bytes], step: int) -> NDArray[np.intp]:
+def _every_of_each(keys: list[bytes], step: int) -> Positions:
     """Numbers of the rows that are the first, and every so many after it, of those with their key.
 
     Where equal rows stand next to each other that leaves the order of time as it was.

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from vigil.arrays import Flags, Floats
+from vigil.arrays import Array, Flags, Floats
 
 _BLOCKS = 50
 _RESAMPLES = 2000
@@ -36,13 +34,13 @@ class Threshold:
 
 def to_alert_rate(scores: Floats, budget: float) -> Threshold:
     """Return the lowest observed score that at most `budget` of the rows exceed."""
-    value = float(np.quantile(scores, 1 - budget, method="inverted_cdf"))
-    return at_score(scores, value, "alert_rate", budget)
+    value = np.quantile(scores, 1 - budget, method="inverted_cdf")
+    return at_score(scores, float(value), "alert_rate", budget)
 
 
 def to_labels(
     scores: Floats,
-    labels: NDArray[Any],
+    labels: Array,
     budget: float,
     beta: float = 1.0,
 ) -> Threshold:
@@ -85,21 +83,20 @@ def _f1_of_incidents(
     confirmed: Floats,
     dismissed: Floats,
 ) -> Floats:
-    found = (confirmed > thresholds[:, None]).sum(axis=1)
-    disturbing = (dismissed > thresholds[:, None]).sum(axis=1)
-    return 2 * found / (found + disturbing + len(confirmed))
+    column = thresholds[:, None]
+    found = (confirmed > column).sum(axis=1)
+    disturbing = (dismissed > column).sum(axis=1)
+    judged = found + disturbing + len(confirmed)
+    return 2 * found / judged
 
 
 def to_count(scores: Floats, k: int, budget: float) -> Threshold:
     """Return the threshold that the `k` highest scores exceed, fewer where scores are equal: what
     precision at k is measured on."""
+    ordered = np.sort(scores)
     position = max(0, len(scores) - k - 1)
-    return at_score(
-        scores,
-        float(np.sort(scores)[position]),
-        "precision_at_k",
-        budget,
-    )
+    value = float(ordered[position])
+    return at_score(scores, value, "precision_at_k", budget)
 
 
 def alert_rate_interval(alerts: Flags) -> tuple[float, float]:
@@ -109,23 +106,26 @@ def alert_rate_interval(alerts: Flags) -> tuple[float, float]:
     Whole blocks of neighbours are drawn: alerts come in bursts, and single rows would make the
     interval too narrow. No alert in n rows still leaves a rate of 3 / n possible.
     """
-    parts = np.array_split(alerts, min(_BLOCKS, len(alerts)))
-    blocks = np.array([part.mean() for part in parts])
-    draws = np.random.default_rng(0).choice(
-        blocks,
-        (_RESAMPLES, len(blocks)),
-    )
-    low, high = np.percentile(
-        draws.mean(axis=1),
-        [2.5, 97.5],
-    )
+    rates = _resampled_rates(alerts)
+    low, high = np.percentile(rates, [2.5, 97.5])
     highest = max(high, _RULE_OF_THREE / len(alerts))
     return float(low), float(min(1.0, highest))
 
 
+def _resampled_rates(alerts: Flags) -> Floats:
+    """Mean of each resample of the blocks."""
+    count = min(_BLOCKS, len(alerts))
+    parts = np.array_split(alerts, count)
+    blocks = np.array([part.mean() for part in parts])
+    rng = np.random.default_rng(0)
+    draws = rng.choice(blocks, (_RESAMPLES, len(blocks)))
+    return draws.mean(axis=1)
+
+
 def _f_beta(precision: Floats, recall: Floats, beta: float) -> Floats:
     weight = beta**2
-    return (1 + weight) * precision * recall / np.maximum(weight * precision + recall, 1e-12)
+    weighted = weight * precision + recall
+    return (1 + weight) * precision * recall / np.maximum(weighted, 1e-12)
 
 
 def at_score(

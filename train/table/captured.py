@@ -17,14 +17,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from train.table.numbering import Numbering, number_rows
 from train.table.reader import check_values
 from train.table.source import File
 from train.table.table import Table
 from train.table.window_store import WindowStore, open_store, window_ms, window_name
-from vigil.arrays import Floats
+from vigil.arrays import Flags, Floats
 from vigil.errors import DataError
 
 _ANSWER_COLUMNS = ("_request", "_alert", "_version")
@@ -38,7 +37,7 @@ class AnsweredRows(NamedTuple):
     """
 
     requests: list[str]
-    alerts: NDArray[np.bool_]
+    alerts: Flags
     version: str
     numbering: Numbering
 
@@ -75,17 +74,19 @@ class CapturedWindows:
         since: float,
     ) -> None:
         """Write a window whose first row was seen at `since` (Unix seconds); raises OSError."""
-        columns = {name: rows.X[:, j] for j, name in enumerate(rows.names)}
+        features = dict(zip(rows.names, rows.X.T, strict=True))
+        numbers, counts = answered.numbering.T
         provenance = {
             "_score": scores,
             "_request": answered.requests,
             "_version": [answered.version] * len(rows),
             "_alert": answered.alerts,
-            "_row": answered.numbering[:, 0],
-            "_rows": answered.numbering[:, 1],
+            "_row": numbers,
+            "_rows": counts,
         }
         name = window_name(self._distinct(since))
-        self._store.write(name, pa.table(columns | provenance))
+        window = pa.table(features | provenance)
+        self._store.write(name, window)
         self._remove_oldest(name)
 
     def _remove_oldest(self, latest: str) -> None:
@@ -104,7 +105,8 @@ class CapturedWindows:
 
         Windows of one report begin at once, and their files must differ.
         """
-        self._last_ms = max(int(since * 1000), self._last_ms + 1)
+        since_ms = int(since * 1000)
+        self._last_ms = max(since_ms, self._last_ms + 1)
         return self._last_ms / 1000
 
     def answers(self, requests: Iterable[str]) -> list[AnsweredRows]:
@@ -121,23 +123,32 @@ class CapturedWindows:
 
 
 def _read_answers(file: IO[bytes], requests: pa.Array) -> list[AnsweredRows]:
-    window = pq.ParquetFile(file).read([*_ANSWER_COLUMNS, *_NUMBERING_COLUMNS])
+    columns = [*_ANSWER_COLUMNS, *_NUMBERING_COLUMNS]
+    window = pq.ParquetFile(file).read(columns)
     if not set(_ANSWER_COLUMNS) <= set(window.column_names):  # an older Vigil's
         return []
-    window = window.filter(pc.field("_request").isin(requests))
-    if not len(window):
-        return []
-    alerts = window["_alert"].to_numpy().astype(bool)
-    version = window["_version"][0].as_py()
-    return [AnsweredRows(window["_request"].to_pylist(), alerts, version, _numbering(window))]
+    is_wanted = pc.field("_request").isin(requests)
+    wanted = window.filter(is_wanted)
+    return [_answers_of(wanted)] if len(wanted) else []
+
+
+def _answers_of(window: pa.Table) -> AnsweredRows:
+    alerts = window["_alert"].to_numpy()
+    return AnsweredRows(
+        window["_request"].to_pylist(),
+        alerts.astype(bool),
+        window["_version"][0].as_py(),
+        _numbering(window),
+    )
 
 
 def _numbering(window: pa.Table) -> Numbering:
     """The numbering of rows; counted off where a window is of an older Vigil."""
-    names = set(window.column_names)
-    if not names.issuperset(_NUMBERING_COLUMNS) or window["_row"].null_count:
+    has_numbers = set(_NUMBERING_COLUMNS) <= set(window.column_names)
+    if not has_numbers or window["_row"].null_count:
         return number_rows(window["_request"].to_pylist())
-    return np.column_stack([window[name].to_numpy() for name in _NUMBERING_COLUMNS])
+    columns = [window[name].to_numpy() for name in _NUMBERING_COLUMNS]
+    return np.column_stack(columns)
 
 
 def read_captured(
@@ -170,8 +181,9 @@ def _windows_between(
     since: float,
     until: float,
 ) -> Iterator[pa.Table]:
+    first_ms = int(since * 1000)
     for name in store.names():
-        if not int(since * 1000) <= window_ms(name) < until * 1000:
+        if not first_ms <= window_ms(name) < until * 1000:
             continue
         # The retention of the monitor may have been faster.
         with suppress(FileNotFoundError), store.read(name) as file:
@@ -203,9 +215,11 @@ def read_request(where: str | Path, request: str) -> CapturedRequest | None:
 
 
 def _windows_of_request(store: WindowStore, request: str) -> Iterator[pa.Table]:
+    is_of_request = pc.field("_request") == request
     for name in store.names():
         with suppress(FileNotFoundError, pa.ArrowInvalid), store.read(name) as file:
-            window = pq.ParquetFile(file).read().filter(pc.field("_request") == request)
+            whole = pq.ParquetFile(file).read()
+            window = whole.filter(is_of_request)
             if len(window):
                 yield window
 
@@ -220,5 +234,6 @@ def _feature_names(window: pa.Table) -> list[str]:
 
 def _features(window: pa.Table) -> Table:
     names = _feature_names(window)
-    columns = [window[name].to_numpy().astype(np.float64) for name in names]
-    return Table(np.column_stack(columns), tuple(names))
+    columns = [window[name].to_numpy() for name in names]
+    X = np.column_stack(columns).astype(np.float64)
+    return Table(X, tuple(names))

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from train.table.table import Table
-from vigil.arrays import Floats
+from vigil.arrays import Flags, Floats
 
 
 @dataclass
@@ -30,16 +29,17 @@ class ClassExtremes:
         """Take in labelled rows."""
         assert rows.labels is not None
         for label in (0, 1):
-            self._widen(label, rows.X[rows.labels == label])
+            is_labelled = rows.labels == label
+            self._widen(label, rows.X[is_labelled])
 
-    def _widen(
-        self,
-        label: int,
-        X: Floats,
-    ) -> None:
-        if len(X):
-            extremes = np.stack([X.min(axis=0), X.max(axis=0)])
-            self.values[label] = _wider(self.values[label], extremes)
+    def _widen(self, label: int, X: Floats) -> None:
+        if not len(X):
+            return
+        smallest, largest = self.values[label]
+        self.values[label] = (
+            np.fmin(smallest, X.min(axis=0)),
+            np.fmax(largest, X.max(axis=0)),
+        )
 
     def merged(self, other: ClassExtremes) -> ClassExtremes:
         """Return the extremes over both."""
@@ -47,15 +47,16 @@ class ClassExtremes:
 
     def leaking_column(self) -> int | None:
         """Return a column with one value for all anomalies and another for all other rows."""
-        leaks = np.flatnonzero(self._have_one_value() & self._differ())
-        return int(leaks[0]) if len(leaks) else None
+        is_leak = self._have_one_value() & self._differ()
+        leaks = np.flatnonzero(is_leak).tolist()
+        return leaks[0] if leaks else None
 
-    def _have_one_value(self) -> NDArray[np.bool_]:
+    def _have_one_value(self) -> Flags:
         """Columns with one value in each class."""
         smallest, largest = np.moveaxis(self.values, 1, 0)
         return (smallest == largest).all(axis=0)
 
-    def _differ(self) -> NDArray[np.bool_]:
+    def _differ(self) -> Flags:
         """Columns with another smallest value in each class."""
         normal, anomalous = self.values[:, 0]
         return normal != anomalous

@@ -6,22 +6,21 @@ import io
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from train.table.cells import clean_name
 from train.table.schema import Columns, infer_schema
 from train.table.source import File, FileSplit
 from train.table.table import Table
 from train.table.values import RowOrigin, parse_labels
+from vigil.arrays import Array
 from vigil.errors import DataError
 
 _BAD_ARCHIVE = (ValueError, TypeError, AttributeError, OSError, EOFError, zipfile.BadZipFile)
 
-Arrays = Mapping[str, NDArray[Any]]
+Arrays = Mapping[str, Array]
 
 
 def read_npz(
@@ -73,7 +72,8 @@ class _Archive:
         label = self.columns.label
         if label is not None and label not in self.arrays:
             raise DataError(
-                f"{self.file.path} has no array {label!r}; it has {arrays}", field=label
+                f"{self.file.path} has no array {label!r}; it has {arrays}",
+                field=label,
             )
 
     def unordered(self) -> Table:
@@ -99,7 +99,7 @@ class _Archive:
     def _table(
         self,
         array: str,
-        labels: NDArray[Any] | None,
+        labels: Array | None,
     ) -> Table:
         X = self.arrays[array]
         path = self.file.path

@@ -14,20 +14,24 @@ Numbering = NDArray[np.int64]
 
 def number_rows(requests: Sequence[str]) -> Numbering:
     """Return the numbering of rows [n] of these requests, each of which is there as a whole."""
-    runs = [_numbers_of_run(len(list(run))) for _, run in groupby(requests)]
-    return np.concatenate(runs) if runs else np.empty((0, 2), np.int64)
+    lengths = [len(list(run)) for _, run in groupby(requests)]
+    none = np.empty((0, 2), np.int64)
+    return np.concatenate([none, *map(_numbers_of_run, lengths)])
 
 
 def _numbers_of_run(rows: int) -> Numbering:
-    return np.column_stack((np.arange(rows), np.full(rows, rows)))
+    numbers = np.arange(rows)
+    count = np.full(rows, rows)
+    return np.column_stack((numbers, count))
 
 
 def missing_rows(numbering: Numbering) -> Iterator[tuple[int, int]]:
     """Yield the first and the last number of each stretch of one request that is not there."""
-    total = int(numbering[:, 1].max(initial=0))
+    numbers, counts = numbering.T
+    total = int(counts.max(initial=0))
     is_there = np.zeros(total + 2, np.int8)
     is_there[[0, -1]] = 1
-    is_there[numbering[:, 0] + 1] = 1
+    is_there[numbers + 1] = 1
     edges = np.diff(is_there)
     begins = np.flatnonzero(edges == -1)
     ends = np.flatnonzero(edges == 1) - 1

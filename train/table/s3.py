@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from vigil.aws import AwsError, aws_client, aws_errors, aws_session
 from vigil.errors import DataError
+from vigil.json_types import JsonObject
 
 _DENIED = {
     "AccessDenied",
@@ -49,16 +50,18 @@ def open_object(url: str) -> Any:
     return _filesystem().open_input_file(url.removeprefix("s3://"))
 
 
-def _entries(bucket: str, prefix: str) -> list[dict[str, Any]]:
+def _entries(bucket: str, prefix: str) -> list[JsonObject]:
     paginator = aws_client("s3").get_paginator("list_objects_v2")
-    entries: list[dict[str, Any]] = []
-    for page in paginator.paginate(Bucket=bucket, Prefix=prefix):
+    pages = paginator.paginate(Bucket=bucket, Prefix=prefix)
+    entries: list[JsonObject] = []
+    for page in pages:
         entries += page.get("Contents", ())
     return entries
 
 
-def _object(entry: dict[str, Any]) -> S3Object:
-    return S3Object(entry["Key"], entry["Size"], entry["ETag"].strip('"'))
+def _object(entry: JsonObject) -> S3Object:
+    etag = entry["ETag"].strip('"')
+    return S3Object(entry["Key"], entry["Size"], etag)
 
 
 def _refusal(error: AwsError, url: str, bucket: str) -> DataError:

@@ -71,8 +71,10 @@ class Reservoir:
         """RandomSample the rows that follow."""
         keys = self._rng.random(len(rows))
         keyed = RandomSample(rows, keys)
-        self._samples.append(keyed.take(keys < self._key_limit))
-        if sum(map(len, self._samples)) > 2 * self._size:
+        is_low = keys < self._key_limit
+        self._samples.append(keyed.take(is_low))
+        count = sum(map(len, self._samples))
+        if count > 2 * self._size:
             self._shrink()
 
     def _shrink(self) -> None:
@@ -102,8 +104,10 @@ class Tail:
 
     def add(self, rows: Table) -> None:
         """Take in the rows that follow."""
-        self._parts.append(rows.tail(self._size))
-        if sum(map(len, self._parts)) > 2 * self._size:
+        latest = rows.tail(self._size)
+        self._parts.append(latest)
+        count = sum(map(len, self._parts))
+        if count > 2 * self._size:
             self._parts = [self.rows()]
 
     def rows(self) -> Table:

@@ -78,7 +78,8 @@ def infer_schema(
     for name in schema.used:
         if list(names).count(name) > 1:
             raise DataError(
-                f"{file}: two columns have the same name, {name!r}: rename one", field=name
+                f"{file}: two columns have the same name, {name!r}: rename one",
+                field=name,
             )
     return schema
 

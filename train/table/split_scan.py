@@ -115,6 +115,23 @@ def scan_split(
     return scanner.result()
 
 
+def _reservoir(columns: Table, number: int, plan: ScanPlan) -> Reservoir:
+    """The sample of a split, which is drawn by its number."""
+    return Reservoir(
+        columns,
+        plan.max_rows,
+        np.random.default_rng([plan.seed, number]),
+        key_limit=plan.key_limit,
+    )
+
+
+def _extremes_of(rows: Table) -> ClassExtremes | None:
+    """None without labels."""
+    if rows.labels is None:
+        return None
+    return ClassExtremes.of_columns(len(rows.names))
+
+
 class _SplitScanner:
     """Gathers the chunks of one split; `first` is the first of them."""
 
@@ -138,13 +155,7 @@ class _SplitScanner:
             keeps_context=plan.keeps_context,
         )
         model_rows = self._features.empty(first)
-        rng = np.random.default_rng([plan.seed, number])
-        self._reservoir = Reservoir(
-            model_rows,
-            plan.max_rows,
-            rng,
-            key_limit=plan.key_limit,
-        )
+        self._reservoir = _reservoir(model_rows, number, plan)
         self._tail = Tail(model_rows, tail_rows)
         self._tests: list[Table] = []
         self._digests = _ColumnDigests(first)
@@ -152,9 +163,7 @@ class _SplitScanner:
         self._missing = np.zeros(len(first.names), np.int64)
         self._imputation = plan.imputation
         self._imputer = TableImputer(plan.imputation) if plan.imputation else None
-        self._extremes: ClassExtremes | None = None
-        if first.labels is not None:
-            self._extremes = ClassExtremes.of_columns(len(first.names))
+        self._extremes = _extremes_of(first)
 
     def add(self, rows: Table) -> None:
         """Take in the rows that follow."""

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vigil.arrays import Floats
+from vigil.arrays import Array, Floats, Positions
 
 Labels = NDArray[np.int64]
-RowChoice = slice | NDArray[Any]
+RowChoice = slice | Array
+EntityRows = tuple[str, Positions]
+"""An entity, and the numbers of its rows."""
 # Fields of a Table with a value for each row.
 _FACTS = ("labels", "index", "times", "entities")
 
@@ -33,8 +34,8 @@ class Table:
     labels: Labels | None = None
     ordered: bool = True
     index: Labels | None = None
-    times: NDArray[Any] | None = None
-    entities: NDArray[Any] | None = None
+    times: Array | None = None
+    entities: Array | None = None
     is_test: bool = False
 
     def __len__(self) -> int:
@@ -47,21 +48,23 @@ class Table:
         X = np.ascontiguousarray(self.X[rows])
         return replace(self, X=X, **facts)
 
-    def _facts(self) -> dict[str, NDArray[Any]]:
+    def _facts(self) -> dict[str, Array]:
         """What is known of each row, by the name of the field."""
         facts = {name: getattr(self, name) for name in _FACTS}
         return {name: values for name, values in facts.items() if values is not None}
 
     def tail(self, n: int) -> Table:
         """Return the last `n` rows, or all where there are fewer."""
-        return self.take(slice(max(0, len(self) - n), None))
+        first = max(0, len(self) - n)
+        return self.take(slice(first, None))
 
-    def by_entity(self) -> list[tuple[str, NDArray[np.intp]]]:
+    def by_entity(self) -> list[EntityRows]:
         """Return each entity with the numbers of its rows, in order; "" where none is said."""
         if not len(self):
             return []
         if self.entities is None:
-            return [("", np.arange(len(self)))]
+            every = np.arange(len(self))
+            return [("", every)]
         return _group(self.entities)
 
     def select(self, names: tuple[str, ...]) -> Table:
@@ -91,23 +94,26 @@ class Table:
     @property
     def mixed_labels(self) -> Labels | None:
         """The labels where both classes occur: only then can they say how good a score is."""
-        if self.labels is None:
+        labels = self.labels
+        if labels is None:
             return None
-        is_mixed = 0 < self.labels.sum() < len(self.labels)
-        return self.labels if is_mixed else None
+        is_mixed = 0 < labels.sum() < len(labels)
+        return labels if is_mixed else None
 
     @property
     def constant(self) -> tuple[str, ...]:
         """Features with one value only: kept, worth a warning."""
-        places = np.flatnonzero(np.ptp(self.X, axis=0) == 0)
+        ranges = np.ptp(self.X, axis=0)
+        places = np.flatnonzero(ranges == 0)
         return tuple(self.names[place] for place in places)
 
     @property
     def fingerprint(self) -> str:
         """sha256 over names, shape and values."""
-        header = (*self.names, str(self.X.shape))
-        digest = hashlib.sha256("\0".join(header).encode())
-        digest.update(np.ascontiguousarray(self.X).tobytes())
+        header = "\0".join([*self.names, str(self.X.shape)])
+        values = np.ascontiguousarray(self.X)
+        digest = hashlib.sha256(header.encode())
+        digest.update(values.tobytes())
         return digest.hexdigest()
 
 
@@ -133,21 +139,23 @@ def concat(tables: Sequence[Table]) -> Table:
     )
 
 
-def _joined(tables: Sequence[Table], fact: str) -> NDArray[Any] | None:
+def _joined(tables: Sequence[Table], fact: str) -> Array | None:
     parts = [getattr(table, fact) for table in tables]
     is_known = all(part is not None for part in parts)
     return np.concatenate(parts) if is_known else None
 
 
-def _group(entities: NDArray[Any]) -> list[tuple[str, NDArray[np.intp]]]:
+def _group(entities: Array) -> list[EntityRows]:
     """Each entity with the numbers of its rows, in order."""
-    names, which = np.unique(entities, return_inverse=True)
+    found, which = np.unique(entities, return_inverse=True)
+    names = map(str, found)
     groups = _numbers_by_group(which)
-    return list(zip(map(str, names), groups, strict=True))
+    return list(zip(names, groups, strict=True))
 
 
-def _numbers_by_group(which: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+def _numbers_by_group(which: Positions) -> list[Positions]:
     """Numbers of the rows of each group, given the group of each row."""
     order = np.argsort(which, kind="stable")
-    ends = np.cumsum(np.bincount(which))
+    sizes = np.bincount(which)
+    ends = np.cumsum(sizes)
     return np.split(order, ends[:-1])

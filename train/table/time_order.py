@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from train.table.source import File, FileSplit
 from train.table.table import Table
 from train.table.values import RowOrigin
+from vigil.arrays import Positions
 from vigil.errors import DataError
 
 Times = NDArray[Any]
@@ -126,7 +127,7 @@ class _Places:
 
     file: File
     rows: Table
-    numbers: NDArray[np.intp]
+    numbers: Positions
 
     def name(self, row: int) -> str:
         """How a message names one of them."""

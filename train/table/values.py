@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from train.table.cells import parse_value, show_value, why_no_number
 from train.table.csv_reader import line_of
 from train.table.source import File
-from vigil.arrays import Floats
+from vigil.arrays import Array, Flags, Floats, Positions
 from vigil.errors import DataError
 
 _SIGNED = (np.int64, np.int32, np.int16, np.int8)
@@ -52,7 +52,7 @@ class ParsedColumn:
     """A column as numbers [n], NaN where one is missing, and which values [n] are none."""
 
     numbers: Floats
-    is_wrong: NDArray[np.bool_]
+    is_wrong: Flags
 
 
 def parse_column(column: Any) -> ParsedColumn:
@@ -67,7 +67,7 @@ def parse_column(column: Any) -> ParsedColumn:
     return ParsedColumn(numbers[codes], is_wrong[codes])
 
 
-def _distinct(column: Any) -> tuple[NDArray[np.intp], list[Any]]:
+def _distinct(column: Any) -> tuple[Positions, list[Any]]:
     """The number of each value among the distinct ones, and these."""
     try:
         codes, values = pd.factorize(column.astype(object))
@@ -114,7 +114,7 @@ def parse_times(
     column: Any,
     name: str,
     origin: RowOrigin,
-) -> NDArray[Any]:
+) -> Array:
     """Return times as whole nanoseconds, or as the numbers that they are.
 
     Raises DataError that names the first value that is none.
@@ -137,7 +137,7 @@ def parse_times(
     return values
 
 
-def _numeric_times(column: Any) -> NDArray[Any]:
+def _numeric_times(column: Any) -> Array:
     """Whole numbers stay whole: float64 would round nanoseconds since 1970."""
     return column.to_numpy(np.int64 if column.dtype in _SIGNED else np.float64)
 
@@ -167,7 +167,7 @@ def _nanoseconds(
         ) from error
 
 
-def parse_entities(column: Any, origin: RowOrigin) -> NDArray[Any]:
+def parse_entities(column: Any, origin: RowOrigin) -> Array:
     """Return as text whose rows they are; raises DataError where that is not said."""
     missing = column.isna()
     if missing.any():

@@ -51,7 +51,8 @@ class WindowStore(Protocol):
 
 def open_store(where: str | Path) -> WindowStore:
     """Return the store in a folder, or below an s3:// URL."""
-    return _BucketStore(str(where)) if is_s3(str(where)) else _FolderStore(Path(where))
+    place = str(where)
+    return _BucketStore(place) if is_s3(place) else _FolderStore(Path(place))
 
 
 def window_name(seen: float) -> str:
@@ -65,7 +66,8 @@ def window_name(seen: float) -> str:
 
 def window_ms(name: str) -> int:
     """Return the time in milliseconds that a name has; -1 for what is no window."""
-    digits = name.rpartition("/")[2].removeprefix("window-").removesuffix(".parquet")
+    _, _, file = name.rpartition("/")
+    digits = file.removeprefix("window-").removesuffix(".parquet")
     return int(digits) if digits.isdigit() else -1
 
 
@@ -75,7 +77,8 @@ class _FolderStore:
 
     def names(self) -> list[str]:
         files = self._folder.glob(_PATTERN)
-        return sorted(str(file.relative_to(self._folder)) for file in files)
+        names = [file.relative_to(self._folder) for file in files]
+        return sorted(map(str, names))
 
     def read(self, name: str) -> IO[bytes]:
         return (self._folder / name).open("rb")
@@ -112,14 +115,18 @@ class _BucketStore:
 
     def _list_keys(self, client: Any) -> list[str]:
         paginator = client.get_paginator("list_objects_v2")
+        pages = paginator.paginate(Bucket=self._bucket, Prefix=f"{self._prefix}date=")
         keys: list[str] = []
-        for page in paginator.paginate(Bucket=self._bucket, Prefix=f"{self._prefix}date="):
+        for page in pages:
             keys += [entry["Key"] for entry in page.get("Contents", ())]
         return keys
 
     def read(self, name: str) -> IO[bytes]:
+        place = self._object(name)
+
         def get(client: Any) -> bytes:
-            return client.get_object(**self._object(name))["Body"].read()
+            answer = client.get_object(**place)
+            return answer["Body"].read()
 
         return io.BytesIO(self._call(get))
 
@@ -130,11 +137,12 @@ class _BucketStore:
     ) -> None:
         buffer = io.BytesIO()
         _write_parquet(table, buffer)
-        body = buffer.getvalue()
-        self._call(lambda client: client.put_object(**self._object(name), Body=body))
+        window = {**self._object(name), "Body": buffer.getvalue()}
+        self._call(lambda client: client.put_object(**window))
 
     def remove(self, name: str) -> None:
-        self._call(lambda client: client.delete_object(**self._object(name)))
+        place = self._object(name)
+        self._call(lambda client: client.delete_object(**place))
 
     def _object(self, name: str) -> dict[str, str]:
         return {
@@ -145,7 +153,11 @@ class _BucketStore:
     def _call(self, request: Callable[[Any], Any]) -> Any:
         """Return what S3 answers to a request; raises OSError."""
         if self._client is None:
-            self._client = aws_client("s3", timeout_s=_S3_TIMEOUT_S, max_attempts=_S3_ATTEMPTS)
+            self._client = aws_client(
+                "s3",
+                timeout_s=_S3_TIMEOUT_S,
+                max_attempts=_S3_ATTEMPTS,
+            )
         with _missing_objects(f"s3://{self._bucket}/{self._prefix}"):
             return request(self._client)
 

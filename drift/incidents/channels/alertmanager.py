@@ -7,7 +7,6 @@ is sent again before it would be taken for resolved.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
@@ -20,6 +19,7 @@ from drift.incidents.channels.wording import (
 )
 from drift.incidents.incident import Incident
 from drift.incidents.message import OutboxMessage, latest_incidents
+from vigil.json_types import JsonObject
 from vigil.timestamps import iso_time
 from vigil.webhook import Delivery, post_delivery
 
@@ -55,7 +55,7 @@ class AlertmanagerChannel(Channel):
         return post_delivery(self._url, msgspec.json.encode(alerts), headers)
 
 
-def incident_alert(incident: Incident, context: ChannelContext, now: float) -> dict[str, Any]:
+def incident_alert(incident: Incident, context: ChannelContext, now: float) -> JsonObject:
     """An alert: firing while its end is in the future, resolved afterwards."""
     begin = min(incident.onset, now)
     end = now + VALID_S if incident.end is None else max(begin, min(incident.end, now))

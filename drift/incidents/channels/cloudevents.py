@@ -6,7 +6,6 @@ Specification: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -14,6 +13,7 @@ import msgspec
 from drift.incidents.channels.channel import Channel, ChannelContext
 from drift.incidents.incident import Incident
 from drift.incidents.message import OutboxMessage
+from vigil.json_types import JsonObject
 from vigil.timestamps import iso_time
 from vigil.webhook import Delivery, post_delivery, signed_headers
 
@@ -52,7 +52,7 @@ class CloudEventsChannel(Channel):
         return headers
 
 
-def cloud_event(message: OutboxMessage, detector: str) -> dict[str, Any]:
+def cloud_event(message: OutboxMessage, detector: str) -> JsonObject:
     """A message as a CloudEvent; a summary has no incident as its subject."""
     event = {
         "specversion": "1.0",

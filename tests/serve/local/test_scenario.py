@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from serve.local.scenario import Replay, Scenario, ScenarioEvent, read_events
-from serve.local.simulate import telemetry, write_records
+from serve.local.simulate import write_records
+from serve.local.telemetry import telemetry
 from vigil.errors import DataError
 
 TABLE = telemetry(500, seed=3, anomaly_rate=0.0)

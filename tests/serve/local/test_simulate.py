@@ -12,7 +12,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
 from sklearn.metrics import roc_auc_score
 
-from serve.local.simulate import FEATURES, Drift, Tally, send_rows, telemetry
+from serve.local.simulate import Tally, send_rows
+from serve.local.telemetry import FEATURES, Drift, telemetry
 from train.model.fit import fit_part
 from vigil.arrays import Floats
 
