@@ -198,8 +198,8 @@ class JobSpec(BaseModel):
 
     @classmethod
     def table_fields(cls) -> tuple[str, ...]:
-        """Return the fields that say how a table is learnt from: roles, and the order of rows."""
-        return (*_ROLES, "shuffled")
+        """Return the fields that say how a table is learnt from: roles, order, missing values."""
+        return (*_ROLES, "shuffled", *_IMPUTING)
 
     @classmethod
     def of_bundle(

@@ -204,7 +204,14 @@ def demo(
     prepare = _first_training(home, first_job, require_gate=require_gate)
     with running_platform(settings, home, say, prepare=prepare) as platform:
         _say_addresses(platform)
-        print_figures(play(platform, data, first_job.columns, say=say), as_json=as_json)
+        figures = play(
+            platform,
+            data,
+            first_job.columns,
+            say=say,
+            imputing=first_job.imputing,
+        )
+        print_figures(figures, as_json=as_json)
         if not leave:
             _say_addresses(platform)
             say("the platform stays up; Ctrl-C stops it")
@@ -222,7 +229,11 @@ def _first_job(data: str | None, options: Fields) -> JobSpec | None:
         return None
     from train.table.dataset import preview
 
-    preview(data, job.columns)
+    preview(
+        data,
+        job.columns,
+        allow_missing=job.imputing is not None,
+    )
     return job
 
 

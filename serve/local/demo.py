@@ -15,6 +15,7 @@ import pandas as pd
 from serve.local.simulate import Tally, send_rows
 from serve.local.telemetry import Drift, telemetry
 from train.table.dataset import read_table
+from train.table.impute import Imputing
 from train.table.schema import Columns
 from train.table.table import Table
 from vigil.arrays import Floats
@@ -45,13 +46,17 @@ def training_file(home: Home) -> str:
 
 
 def live_rows(
-    path: str | None, columns: Columns, say: Callable[[str], None] = lambda _: None
+    path: str | None,
+    columns: Columns,
+    say: Callable[[str], None] = lambda _: None,
+    imputing: Imputing | None = None,
 ) -> Table:
     """Rows for a stream: the test rows of the file, else its rows again; fresh telemetry when there
-    is no file. `say` gets what was taken for what in it."""
+    is no file. `say` gets what was taken for what in it; `imputing` says what stands for missing
+    values."""
     if path is None:
         return telemetry(LIVE_ROWS, seed=2)
-    dataset = read_table(path, columns=columns)
+    dataset = read_table(path, columns=columns, imputing=imputing)
     for remark in dataset.remarks:
         say(remark)
     return dataset.test or dataset.train
@@ -63,9 +68,10 @@ def play(
     columns: Columns,
     *,
     say: Callable[[str], None],
+    imputing: Imputing | None = None,
 ) -> JsonObject:
     """Stream, drift, retrain, swap; returns the figures of the summary."""
-    table = live_rows(path, columns)
+    table = live_rows(path, columns, imputing=imputing)
     source = "the built-in telemetry" if path is None else Path(path).name
     say(f"streaming {RATE:.0f} rows a second of {source} to {platform.url}/predict")
     return asyncio.run(DemoRun(platform, table, say).play())

@@ -16,7 +16,7 @@ from vigil.__main__ import main
 
 ROOT = Path(__file__).parents[2]
 ROLES = {f"--{JobSpec.option(name)}" for name in JobSpec.role_fields()}
-ORDER = ROLES | {"--shuffled"}
+ORDER = ROLES | {"--shuffled", "--impute", "--max-missing"}
 LEARNING = ("up", "demo", "train")
 # What a command needs beside its table, which it reads before it needs anything else.
 ARGUMENTS = {

@@ -54,7 +54,7 @@ class Imputing:
         """
         for feature in self.policies:
             if feature and feature not in rows.names:
-                raise DataError(f"--impute: there is no feature {feature!r}", field=feature)
+                raise DataError(f"there is no feature {feature!r} to impute", field=feature)
         others: ImputePolicy = self.policies.get("", "refuse")
         chosen: list[ImputePolicy] = [self.policies.get(name, others) for name in rows.names]
         medians = _medians(rows, chosen)

@@ -104,4 +104,4 @@ def _extent(rows: Table, flaw: CellFlaw) -> str:
         return ""
     lacking = int(np.isnan(rows.X).any(axis=1).sum())
     read = f"({lacking} of the {len(rows)} that were read with it)"
-    return f"; fill or drop such rows, or say with --impute what stands for it {read}"
+    return f"; fill or drop such rows, or train with a policy for missing values {read}"

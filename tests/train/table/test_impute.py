@@ -97,7 +97,7 @@ def table(tmp_path: Path) -> Path:
 
 
 def test_a_table_is_learnt_from_with_its_gaps_filled(table: Path) -> None:
-    with pytest.raises(DataError, match="say with --impute what stands for it"):
+    with pytest.raises(DataError, match="train with a policy for missing values"):
         read_table(table)
 
     found = read_table(table, imputing=Imputing({"net": "median"}), chunk_values=60)
