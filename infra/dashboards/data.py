@@ -127,6 +127,43 @@ _CAPTURE = [
     ),
 ]
 
+_CONTEXT = [
+    Panel(
+        "Entities",
+        "Of which the last rows are kept, for models that look back in time.",
+        "short",
+        queries={"entities": "sum(vigil_context_entities)"},
+    ),
+    Panel(
+        "Rows without their context",
+        "A second: warming, of which some were too late, and rows whose shard did not answer.",
+        "short",
+        queries={
+            "warming": f"sum(rate(vigil_rows_warming_total{RATE_WINDOW}))",
+            "too late": f"sum(rate(vigil_context_too_late_total{RATE_WINDOW}))",
+            "requests to a shard in vain": f"sum(rate(vigil_context_failures_total{RATE_WINDOW}))",
+        },
+    ),
+    Panel(
+        "Entities that were forgotten",
+        "A second, for others: there are more than contextEntities.",
+        "short",
+        queries={"evicted": f"sum(rate(vigil_context_evicted_total{RATE_WINDOW}))"},
+    ),
+    Panel(
+        "Rows out of their order",
+        "A second: sorted in behind their time, or there already with their time and values; and"
+        " entities whose clock went back.",
+        "short",
+        queries={
+            "late": f"sum(rate(vigil_context_late_total{RATE_WINDOW}))",
+            "repeated": f"sum(rate(vigil_context_repeated_total{RATE_WINDOW}))",
+            "clock went back": f"sum(rate(vigil_context_restarted_total{RATE_WINDOW}))",
+        },
+        width=24,
+    ),
+]
+
 _FEEDBACK = [
     Panel(
         "Precision",
@@ -162,6 +199,7 @@ DATA_PAGE = Page(
         "Drift": _DRIFT,
         "Windows and episodes": _WINDOWS,
         "Capture": _CAPTURE,
+        "Context of entities": _CONTEXT,
         "Feedback": _FEEDBACK,
     },
     marks=(EPISODE_MARK, PROMOTION_MARK),

@@ -226,6 +226,15 @@ _DATA_ALERTS = (
         description="Replicas drop rows before the monitor has them, or windows cannot be written.",
     ),
     Alert(
+        "VigilContextEvicts",
+        "sum(rate(vigil_context_evicted_total[5m])) > 0",
+        "15m",
+        severity=_TICKET,
+        summary="Entities lose their context",
+        description="There are more entities than contextEntities: the first rows of those that"
+        " come again are warming, and alert nobody.",
+    ),
+    Alert(
         "VigilStreamLags",
         "max by (shard) (vigil_stream_checkpoint_age_seconds) > 300 and on (shard) "
         "max by (shard) (vigil_stream_lag) > 0",

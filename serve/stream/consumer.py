@@ -291,10 +291,11 @@ class Consumer:
 
     def _save(self, shard: OwnedShard) -> None:
         """Sinks first, then the checkpoint: what it says is done is done."""
+        began = time.monotonic()
         states = self._outputs.flush(shard.output_name)
         checkpoint = shard.checkpoint_with(states)
         self._leases.save(shard.name, checkpoint)
-        shard.note_saved(checkpoint)
+        shard.note_saved(checkpoint, began)
 
     def _reopen(self, shard: OwnedShard) -> None:
         try:

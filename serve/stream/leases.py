@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote, unquote
@@ -17,6 +17,7 @@ from serve.stream.records import ShardLeaseLost
 from vigil.home import write_json
 from vigil.locks import HeldLock, try_lock
 
+MAX_CONTEXT_BYTES = 300_000  # of a checkpoint in DynamoDB, whose items end at 400 KB
 _SEEN = "#c = :c"
 _NEW_OR_SEEN = f"attribute_not_exists(#c) OR {_SEEN}"
 
@@ -220,7 +221,7 @@ class DynamoLeases:
     def save(self, shard: str, checkpoint: Checkpoint) -> None:
         if shard not in self._held:
             raise ShardLeaseLost(f"the lease of {shard} is lost")
-        fields = asdict(checkpoint)
+        fields = asdict(_without_large_context(checkpoint))
         self._change(shard, self._id, fields)
 
     def release(self, shard: str) -> None:
@@ -355,6 +356,14 @@ class DynamoLeases:
             )
         except self._client.exceptions.ConditionalCheckFailedException as error:
             raise ShardLeaseLost(f"another consumer has {key}") from error
+
+
+def _without_large_context(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint as it fits an item: of many entities without their context."""
+    context = json.dumps(checkpoint.history)
+    if len(context) <= MAX_CONTEXT_BYTES:
+        return checkpoint
+    return replace(checkpoint, history=None)
 
 
 def _lease_change(

@@ -15,6 +15,7 @@ from serve.stream.recent_ids import RecentIds
 from serve.stream.records import DeadLetter, RecordBatch, Result
 from serve.stream.scorer import Backoff
 
+SAVING_SHARE = 10  # so many times as long as a checkpoint takes the next one waits
 DEAD_LETTERS = "dead"  # the name of the dead letters' state in a checkpoint
 
 
@@ -33,9 +34,11 @@ class OwnedShard:
     saved_at: float  # monotonic
     has_changed: bool = False  # since the checkpoint
     torn: int = 0  # bytes of a last record that is not whole yet
+    saving_s: float = 0.0  # that the last checkpoint took
 
     def is_checkpoint_due(self, interval_s: float) -> bool:
-        due_at = self.saved_at + interval_s
+        """Whether it is time for one: of many entities it takes a while, and comes less often."""
+        due_at = self.saved_at + max(interval_s, SAVING_SHARE * self.saving_s)
         return self.has_changed and time.monotonic() > due_at
 
     @property
@@ -61,9 +64,11 @@ class OwnedShard:
         history = self.context.state()
         return Checkpoint(self.position, self.is_ended, states, history=history)
 
-    def note_saved(self, checkpoint: Checkpoint) -> None:
+    def note_saved(self, checkpoint: Checkpoint, began: float) -> None:
+        """Note the checkpoint whose saving `began` then (monotonic)."""
         self.checkpoint = checkpoint
         self.saved_at = time.monotonic()
+        self.saving_s = self.saved_at - began
         self.has_changed = False
 
 

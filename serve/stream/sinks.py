@@ -202,6 +202,7 @@ def _as_parquet(results: list[Result]) -> bytes:
     }
     for name in ("entity", "time"):
         columns[name] = _texts(results, name)
+    columns["warming"] = [result.warming is True for result in results]
     runs = msgspec.json.encode(_runs_of_numbers(results))
     table = pa.table(columns)
     table = table.replace_schema_metadata({_NUMBERS_KEY: runs})

@@ -15,6 +15,7 @@ from vigil.terminal import json_option, print_json, print_table, report_errors, 
 NAMES = (
     "score",
     "reasons",
+    "entities",
     "policies",
     "serving",
     "console",
@@ -28,7 +29,7 @@ NAMES = (
     "soak",
     "load",
 )
-LONG = ("quality", "incidents", "training", "faults", "soak", "load")  # only by name
+LONG = ("entities", "quality", "incidents", "training", "faults", "soak", "load")  # only by name
 
 
 @click.command()
@@ -90,7 +91,8 @@ def bench(
     over 500 resources), drift (beside naive rules), serving (HTTP beside a do-nothing handler and
     other servers), console (HTTP with none, one and a thousand consoles open), swap (fifty swaps
     under load, and the shadow), stream (records a second, and what is lost or doubled when the
-    consumer is killed). Only by name: quality (a distributed fit, and features over time, on real
+    consumer is killed). Only by name: entities (the context
+    of a million), quality (a distributed fit, and features over time, on real
     tables), incidents (of the Numenta benchmark, beside alerts of rows), training (memory and time
     for 1 and 20 million rows), load (an open loop against the platform that runs), faults (one
     after the other on a platform of their own), soak (trends of what processes hold; give it

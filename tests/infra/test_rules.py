@@ -41,6 +41,7 @@ ROWS, OPEN, LEFT = (
     "vigil_governor_retrains_left",
 )
 SWAPS, POLLS = "vigil_model_swap_failures_total", "vigil_registry_failures_total"
+EVICTED = "vigil_context_evicted_total"
 DROPPED, UNWRITTEN = "vigil_capture_dropped_rows_total", "vigil_capture_write_failures_total"
 FAILED = 'vigil_retrains_total{outcome="failed"}'
 UP = 'up{job="vigil"}'
@@ -88,6 +89,7 @@ HEALTHY: dict[str, tuple[float, float]] = {
     POLLS: (0, 0),
     DROPPED: (0, 0),
     UNWRITTEN: (0, 0),
+    EVICTED: (0, 0),
     AGE: (10, 0),
     LAG: (0, 0),
     FAILED: (0, 0),
@@ -205,6 +207,7 @@ CASES = [
         "VigilBlind", 170, {WINDOWS: None, BREAKS: None}, {WINDOWS: "5x100", ROWS: "9x100"}, step=2
     ),
     Case("VigilCaptureDrops", 25, {DROPPED: "0+9x30"}, {DROPPED: "0x5 99x30"}),
+    Case("VigilContextEvicts", 25, {EVICTED: "0+9x30"}, {EVICTED: "99x30"}),
     Case("VigilCaptureDrops", 25, {UNWRITTEN: "0+1x30"}, {UNWRITTEN: "7x30"}),
     Case(
         "VigilStreamLags",
