@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from drift.incidents.backtest.history import History, TimeRange
 from drift.incidents.backtest.stretches import ModelSource, Stretch
@@ -126,10 +127,11 @@ class _Recorder:
 
 
 def _batches(stretch: Stretch, history: History) -> Iterator[ScoredRows]:
-    """The rows of a stretch with their scores, as replicas report them."""
+    """The rows of a stretch that are judged with their scores, as replicas report them."""
     scores = stretch.model.forest.score(stretch.X)
-    for begin in range(0, len(scores), REPLAY_BATCH_ROWS):
-        part = slice(begin, begin + REPLAY_BATCH_ROWS)
+    judged = stretch.judged
+    for begin in range(0, len(judged), REPLAY_BATCH_ROWS):
+        part = judged[begin : begin + REPLAY_BATCH_ROWS]
         yield _batch(
             stretch,
             history,
@@ -141,12 +143,11 @@ def _batches(stretch: Stretch, history: History) -> Iterator[ScoredRows]:
 def _batch(
     stretch: Stretch,
     history: History,
-    part: slice,
+    part: NDArray[np.intp],
     *,
     scores: Floats,
 ) -> ScoredRows:
-    begin = stretch.first + part.start
-    places = slice(begin, begin + len(scores))
+    places = stretch.first + part
     times = history.times[places]
     return ScoredRows(
         version=stretch.version,
@@ -160,7 +161,7 @@ def _batch(
     )
 
 
-def _entities(history: History, places: slice) -> list[str] | None:
+def _entities(history: History, places: NDArray[np.intp]) -> list[str] | None:
     entities = history.table.entities
     return None if entities is None else list(map(str, entities[places]))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from drift.incidents.backtest.budget import IncidentBudget
 from drift.incidents.backtest.history import History
@@ -22,7 +23,7 @@ from train.table.table import Table
 from train.table.transform.fitted import FittedSteps
 from train.table.transform.fitting import fit_steps
 from train.table.transform.grammar import Step, parse_steps
-from vigil.arrays import Floats
+from vigil.arrays import Flags, Floats
 from vigil.errors import DataError
 
 DEFAULT_PROBATION = 0.2
@@ -32,12 +33,23 @@ _HOUR_S = 3600.0
 
 
 class Stretch(NamedTuple):
-    """Rows [n, d] from the `first`-th of a history on, and the model that scores them."""
+    """Rows [n, d] from the `first`-th of a history on, and the model that scores them.
+
+    is_judged [n]: rows that are not warming, None: all; live, a warming row alerts nobody
+    """
 
     first: int
     X: Floats
     model: ModelBundle
     version: str
+    is_judged: Flags | None = None
+
+    @property
+    def judged(self) -> NDArray[np.intp]:
+        """Numbers of the rows that are judged."""
+        if self.is_judged is None:
+            return np.arange(len(self.X))
+        return np.flatnonzero(self.is_judged)
 
 
 class ModelSource(Protocol):
@@ -57,14 +69,23 @@ class RegisteredModel:
     probation: float = 0.0
 
     def stretches(self, history: History) -> Iterator[Stretch]:
-        """Yield all rows at once. Raises DataError when they lack a feature of the model."""
-        rows = self._features.of_test(self._select(history))
+        """Yield all rows at once.
+
+        Raises DataError when they lack a feature of the model, or earlier rows.
+        """
+        rows, is_judged = self._features.compute(self._select(history))
         first = round(len(history) * self.probation)
+        if not is_judged[first:].any():
+            raise DataError(
+                f"{history.name}: no row has as many before it as version {self.version} looks "
+                "back on: give more rows"
+            )
         yield Stretch(
             first,
             rows.X[first:],
             self.model,
             self.version,
+            is_judged[first:],
         )
 
     @property

@@ -19,9 +19,10 @@ from drift.incidents.backtest.history import History, TimeRange, read_histories
 from drift.incidents.backtest.judgement import join_judgements, judge_moments
 from drift.incidents.backtest.labelled_windows import WindowFile, parse_moment, windows_of_labels
 from drift.incidents.backtest.picture import thin_curve
-from drift.incidents.backtest.replay import ScoreCurve
+from drift.incidents.backtest.replay import ScoreCurve, replay_history
 from drift.incidents.backtest.stretches import RegisteredModel, WalkForward
 from drift.incidents.backtest.variant import BacktestVariant
+from drift.settings import DriftSettings
 from train.settings import TrainSettings
 from train.table.schema import Columns
 from train.table.table import Table
@@ -248,6 +249,16 @@ def test_a_version_scores_all_rows_and_names_what_they_lack() -> None:
     other = History("disk", Table(values()[:, None], ("disk",)), times())
     with pytest.raises(DataError, match="disk lacks load"):
         next(RegisteredModel(trained, "7").stretches(other))
+
+
+def test_rows_that_lack_earlier_ones_are_not_judged_as_live() -> None:
+    trained = next(WalkForward(SETTINGS, over_time="sd:10").stretches(history())).model
+    version = RegisteredModel(trained, "7")
+    replayed = replay_history(history(), version, DriftSettings.from_values())
+    assert len(replayed.curve.times) == ROWS - 9
+    assert replayed.curve.times[0] == BEGIN + 9 * STEP_S
+    with pytest.raises(DataError, match="give more rows"):
+        next(version.stretches(history().take(np.arange(9))))
 
 
 def test_a_probation_that_teaches_nothing_is_refused() -> None:
