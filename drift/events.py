@@ -96,6 +96,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
         after: Governor,
         now: float,
     ) -> Transition:
+        """Return what happened from one state of the governor to another."""
         return cls(
             at=now,
             phase=after.phase,

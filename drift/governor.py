@@ -180,17 +180,25 @@ def on_retrained(
         quiet=0,
         rows=0,
         episode=None,
-        retrains=_with_end(state, now),
+        retrains=_with_end(state, now, settings),
         renewed=now,
         fresh=0,
         reason=f"{outcome}: {reason}; {cooldown_of(settings)}",
     )
 
 
-def _with_end(state: Governor, now: float) -> Retrains:
-    """The retrainings, of which the last one ends at `now`."""
+def _with_end(
+    state: Governor,
+    now: float,
+    settings: DriftSettings,
+) -> Retrains:
+    """The retrainings, of which the last one ends at `now`.
+
+    Training and the shadow each take the timeout at most: a clock that went ahead meanwhile does
+    not use up the budget.
+    """
     start = state.retraining_since
-    seconds = max(0.0, now - start)
+    seconds = min(max(0.0, now - start), 2 * settings.retrain_timeout_s)
     earlier = state.retrains[:-1]
     return (*earlier, (min(start, now), seconds))
 

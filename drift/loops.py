@@ -6,13 +6,16 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from drift.governor import Governor
 from drift.release import Retraining
 from drift.retrain import Retrainer
+from drift.retraining_deadline import RetrainingDeadline
 from drift.rollout import REGISTRY_POLL_INTERVAL_S, CanaryAction
 from drift.training_job import Episode
 from drift.view.display import Display
@@ -65,9 +68,11 @@ class MonitorLoops:
         self._service = service
         self._pace = pace
         self._mirror = RayMirror()
-        self._console_opened = 0.0
-        self._ledger_read = 0.0
-        self._calendar_due = 0.0
+        self._deadline = RetrainingDeadline()
+        # Seconds that never jump.
+        self._console_opened = -math.inf
+        self._ledger_read = -math.inf
+        self._calendar_due = -math.inf
         self._ledger_champion: str | None = None
 
     def start(self) -> list[asyncio.Task[None]]:
@@ -87,7 +92,7 @@ class MonitorLoops:
 
     def note_console(self) -> None:
         """Note that somebody looks at a console: the ledger is read anew meanwhile."""
-        self._console_opened = time.time()
+        self._console_opened = time.monotonic()
 
     async def refresh_replicas(self) -> None:
         """Have the replicas look at the registry now, and not only after their poll period."""
@@ -134,7 +139,7 @@ class MonitorLoops:
 
     async def _run_retraining(self, state: Governor) -> Retraining | None:
         """How it has ended; None when it must be tried again."""
-        until = state.retraining_since + self._watch.settings.retrain_timeout_s
+        until = self._deadline.of(state, self._watch.settings.retrain_timeout_s)
         try:
             return await asyncio.to_thread(self._run_episode, state, until)
         except (JobsUnavailable, RegistryUnavailable) as error:
@@ -145,9 +150,20 @@ class MonitorLoops:
 
     def _run_episode(self, state: Governor, until: float) -> Retraining:
         watch = self._watch
-        episode = Episode(str(state.episode), state.since, watch.cause, trigger=state.trigger)
+        name = str(state.episode)
+        episode = Episode(
+            name,
+            state.since,
+            watch.cause,
+            trigger=state.trigger,
+            submitted=watch.memory.jobs_of(name),
+        )
         retrainer = Retrainer(
-            watch.settings, self._registry, watch.rollout, answered=watch.desk.judged_incidents
+            watch.settings,
+            self._registry,
+            watch.rollout,
+            answered=watch.desk.judged_incidents,
+            note_submitted=partial(watch.note_submitted, name),
         )
         return retrainer.run(episode, may_promote=lambda: watch.may_promote, until=until)
 
@@ -155,7 +171,7 @@ class MonitorLoops:
         """Stop or promote the canary, as the rollout decides."""
         if not self._watch.is_leader:
             return
-        action = self._watch.rollout.due(time.time())
+        action = self._watch.rollout.due()
         if action is not None:
             await self._carry_out(action)
 
@@ -187,11 +203,10 @@ class MonitorLoops:
 
     async def _read_calendar(self) -> None:
         """Read the calendar of maintenance, as often as the settings say."""
-        now = time.time()
-        if now < self._calendar_due:
+        if time.monotonic() < self._calendar_due:
             return
-        self._calendar_due = now + self._watch.settings.maintenance_poll_s
-        await asyncio.to_thread(self._watch.desk.read_calendar, now)
+        self._calendar_due = time.monotonic() + self._watch.settings.maintenance_poll_s
+        await asyncio.to_thread(self._watch.desk.read_calendar, time.time())
 
     async def _read_ledger(self) -> None:
         """Read the latest moves and versions for the console.
@@ -201,7 +216,7 @@ class MonitorLoops:
         champion = self._watch.following
         if champion == self._ledger_champion and not self._is_ledger_old():
             return
-        self._ledger_read = time.time()
+        self._ledger_read = time.monotonic()
         try:
             await asyncio.to_thread(self._update_ledger)
             self._ledger_champion = champion
@@ -209,7 +224,7 @@ class MonitorLoops:
             log.warning("the promotion ledger cannot be read now: %s", error.message)
 
     def _is_ledger_old(self) -> bool:
-        now = time.time()
+        now = time.monotonic()
         is_open = now - self._console_opened < self._pace.open_console
         return is_open and now - self._ledger_read > self._pace.ledger
 
@@ -225,7 +240,7 @@ class MonitorLoops:
 
 def _late(error: VigilError, until: float) -> Retraining | None:
     """The end of a retraining that an absent service holds up, once its time is over."""
-    if time.time() >= until:
+    if time.monotonic() >= until:
         return Retraining("failed", error.message)
     log.warning("retraining waits: %s", error.message)
     return None

@@ -35,6 +35,7 @@ class MonitorMemory:
     """State of the governor, and what `/drift` tells of the past.
 
     cause: why the last retraining began; followed: the champion that windows were compared with
+    submitted: an episode, and how many jobs were submitted for it
     """
 
     governor: Governor = field(default_factory=Governor)
@@ -42,6 +43,12 @@ class MonitorMemory:
     last_retraining: LastRetraining | None = None
     followed: str | None = None
     transitions: deque[Transition] = field(default_factory=_no_transitions)
+    submitted: tuple[str, int] = ("", 0)
+
+    def jobs_of(self, episode: str) -> int:
+        """Return how many jobs were submitted for an episode."""
+        of, jobs = self.submitted
+        return jobs if of == episode else 0
 
     def to_json(self) -> JsonObject:
         timeline = [msgspec.to_builtins(transition) for transition in self.transitions]
@@ -51,6 +58,7 @@ class MonitorMemory:
             "last_retraining": msgspec.to_builtins(self.last_retraining),
             "followed": self.followed,
             "timeline": timeline,
+            "submitted": self.submitted,
         }
 
     def is_own(self, version: str) -> bool:
@@ -80,6 +88,7 @@ class MonitorMemory:
             last_retraining=_read(stored["last_retraining"], LastRetraining | None),
             followed=stored["followed"],
             transitions=deque(transitions, maxlen=MAX_TRANSITIONS),
+            submitted=_read(stored.get("submitted", ("", 0)), tuple[str, int]),
         )
 
 

@@ -98,7 +98,7 @@ class DriftMonitor:
         await asyncio.to_thread(self._count, report)
 
     def _count(self, report: tuple[Any, ...]) -> None:
-        self._display.count(ConsumerReport.from_wire(report), time.time())
+        self._display.count(ConsumerReport.from_wire(report))
 
     async def incidents(
         self,

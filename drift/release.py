@@ -6,6 +6,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from msgspec import structs
+
+from drift.events import Transition
 from drift.governor import Outcome
 from drift.rollout import Rollout
 from drift.settings import DriftSettings
@@ -55,6 +58,15 @@ class Retraining:
             version,
             summary=summary,
             detail=tuple(detail),
+        )
+
+    def tell_in(self, transition: Transition, cooldown: str) -> Transition:
+        """Return the transition that ended it, with how it ended and the cooldown that follows."""
+        return structs.replace(
+            transition,
+            outcome=self.outcome,
+            summary=self.summary or self.reason,
+            detail=(*self.detail, cooldown),
         )
 
     def with_note(self, note: str) -> Retraining:

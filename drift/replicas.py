@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from serve.model.report import ServedModel
@@ -12,10 +14,14 @@ REPLICA_TIMEOUT_S = 6.0  # a replica that has not reported for so long is gone
 
 @dataclass(frozen=True)
 class LiveReplica:
-    """What a replica has reported last, and when (Unix seconds)."""
+    """What a replica has reported last.
+
+    seen: Unix seconds, for people; heard: seconds that never jump
+    """
 
     served: ServedModel
     seen: float
+    heard: float
 
     def status(self) -> JsonObject:
         """Return what `/drift` shows."""
@@ -36,19 +42,25 @@ class LiveReplica:
 class Replicas:
     """The replicas by name; a silent one is forgotten after the timeout."""
 
-    def __init__(self, timeout_s: float = REPLICA_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        timeout_s: float = REPLICA_TIMEOUT_S,
+        seconds: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._timeout_s = timeout_s
+        self._seconds = seconds
         self._latest: dict[str, LiveReplica] = {}
 
     def take(self, served: ServedModel, now: float) -> None:
-        """Take in what a replica serves at `now`."""
-        self._latest[served.replica] = LiveReplica(served, now)
+        """Take in what a replica serves at `now` (Unix seconds)."""
+        self._latest[served.replica] = LiveReplica(served, now, self._seconds())
 
-    def live(self, now: float) -> list[LiveReplica]:
+    def live(self) -> list[LiveReplica]:
         """Return those that have reported lately, and forget the others."""
+        now = self._seconds()
         self._latest = {
             name: replica
             for name, replica in self._latest.items()
-            if now - replica.seen < self._timeout_s
+            if now - replica.heard < self._timeout_s
         }
         return list(self._latest.values())

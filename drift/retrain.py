@@ -28,8 +28,14 @@ class Retrainer:
         connect: Callable[[str], Jobs] = Jobs,
         poll_interval_s: float = 1.0,
         answered: Callable[[], Sequence[JudgedIncident]] = tuple,
+        note_submitted: Callable[[int], object] = lambda attempt: None,
     ) -> None:
-        """`answered` gives the incidents on which people have given a verdict."""
+        """`answered` gives the incidents on which people have given a verdict.
+
+        `note_submitted` is told how many jobs were submitted for the episode, and remembers it for
+        the next monitor.
+        """
+        self._note_submitted = note_submitted
         self._answered = answered
         self._settings = settings
         self._registry = registry
@@ -47,7 +53,7 @@ class Retrainer:
         """Run the retraining of this episode; blocks until it has ended.
 
         may_promote: asked before the champion is changed, as a person may have switched retraining
-        off meanwhile; until: when its time is over (Unix seconds), however often it is called
+        off meanwhile; until: when its time is over (`time.monotonic`), however often it is called
 
         It is idempotent: job and version are keyed by the episode. So a monitor that restarts joins
         the job that runs, and may call it again after JobsUnavailable or RegistryUnavailable.
@@ -76,7 +82,9 @@ class Retrainer:
             return GithubTraining(
                 self._settings, episode, self._registry, poll_interval_s=self._poll_interval_s
             )
-        return RayTraining(self._settings, episode, self._connect)
+        return RayTraining(
+            self._settings, episode, self._connect, note_submitted=self._note_submitted
+        )
 
     def _decide(
         self,

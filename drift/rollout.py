@@ -1,12 +1,12 @@
 """How a version reaches the replicas: who lags, what the shadow found, whether a canary goes on.
 
-Without Ray and without a clock of its own; the monitor feeds it reports and carries out what it
-decides.
+Without Ray; the monitor feeds it reports and carries out what it decides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from msgspec import structs
@@ -17,6 +17,7 @@ from drift.shadow import ShadowEvidence
 from serve.metrics import DriftMetrics
 from serve.model.report import ArmCounts, CanaryReport, ReplicaReport, ServedModel
 from train.registry.canary import Canary
+from train.registry.canary_clock import CanaryClock
 from train.registry.promotion import promote_version, stop_canary
 from train.registry.versions import Desired, Registry
 from vigil.json_types import JsonObject
@@ -34,7 +35,15 @@ class Rollout:
     budget: the champion's, of alerts; stopped: start of the canary that the guard has stopped
     """
 
-    def __init__(self, settings: DriftSettings, metrics: DriftMetrics) -> None:
+    def __init__(
+        self,
+        settings: DriftSettings,
+        metrics: DriftMetrics,
+        seconds: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`seconds` never jump: clocks do not say how long a canary runs."""
+        self.seconds = seconds
+        self._canary_clock = CanaryClock(seconds=seconds)
         self.settings = settings
         self.metrics = metrics
         self.desired = Desired()
@@ -44,7 +53,7 @@ class Rollout:
         self._reason = ""
         # Of the present canary, by replica; a dead one's stays in the sums.
         self._reports: dict[str, CanaryReport] = {}
-        self._lagging_since: dict[str, float] = {}
+        self._lagging_since: dict[str, float] = {}  # by `seconds`
 
     @property
     def canary(self) -> Canary | None:
@@ -62,6 +71,7 @@ class Rollout:
         """Take in what the registry wants now."""
         if desired.canary != self.canary:
             self._reports = {}
+        self._canary_clock.follow(desired.canary)
         self.desired = desired
 
     def ingest(self, report: ReplicaReport) -> None:
@@ -100,14 +110,14 @@ class Rollout:
         canaries = [report.canary for report in reports]
         return sum_arms(champions), sum_arms(canaries)
 
-    def due(self, now: float) -> CanaryAction | None:
+    def due(self) -> CanaryAction | None:
         """Return what has to be done about the canary."""
         canary = self.canary
         if canary is None:
             return None
         if self._is_stopped(canary):
             return "stop"
-        is_over = canary.over(now) and self._has_answered_enough()
+        is_over = canary.over(self._canary_clock.elapsed_s()) and self._has_answered_enough()
         return "promote" if is_over else None
 
     def _is_stopped(self, canary: Canary) -> bool:
@@ -154,7 +164,6 @@ class Rollout:
     def status(
         self,
         live: Sequence[ServedModel],
-        now: float,
         followed: str | None = None,
     ) -> JsonObject:
         """Return the part of `/drift` about it."""
@@ -163,12 +172,13 @@ class Rollout:
         return {
             "desired_version": desired,
             "lagging": lagging,
-            "disagreement": self._disagreement(lagging, now),
-            "canary": self._canary_status(now),
+            "disagreement": self._disagreement(lagging),
+            "canary": self._canary_status(),
             "shadow": self.shadow.summary(),
         }
 
-    def _disagreement(self, lagging: Sequence[str], now: float) -> JsonObject:
+    def _disagreement(self, lagging: Sequence[str]) -> JsonObject:
+        now = self.seconds()
         former = self._lagging_since
         self._lagging_since = {replica: former.get(replica, now) for replica in lagging}
         lag_s = self._longest_lag(now)
@@ -181,14 +191,14 @@ class Rollout:
         since = min(self._lagging_since.values(), default=now)
         return now - since
 
-    def _canary_status(self, now: float) -> JsonObject | None:
+    def _canary_status(self) -> JsonObject | None:
         canary = self.canary
         if canary is None:
             return None
         return {
             "version": canary.version,
             "champion": canary.champion,
-            "share": canary.share(now),
+            "share": canary.share(self._canary_clock.elapsed_s()),
             "started": canary.started,
             "stopped": self._reason if self._is_stopped(canary) else None,
             "arms": self._arms_status(),

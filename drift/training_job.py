@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 
 from drift.dispatch import dispatch
 from drift.governor import EpisodeTrigger
@@ -22,6 +21,7 @@ from vigil.home import Home
 from vigil.json_types import Fields
 
 log = logging.getLogger("ray.serve")
+MAX_ATTEMPTS = 2  # a job that is lost is submitted once more
 SUBMITTED_AGAIN = (
     "the training cluster lost the job with the machine that it ran on, or with its head; "
     "it was submitted again"
@@ -33,17 +33,23 @@ class Episode:
     """What a retraining is for.
 
     since: Unix seconds from which on captured rows are trained on; cause: for people
+    submitted: so many jobs were submitted for it, also by a former monitor
     """
 
     id: str
     since: float
     cause: str
     trigger: EpisodeTrigger = "drift"
+    submitted: int = 0
 
     @property
     def job(self) -> str:
-        """Name of its Ray job."""
-        return f"retrain-{self.id}"
+        """Name of its first Ray job."""
+        return self.job_of(1)
+
+    def job_of(self, attempt: int) -> str:
+        """Return the name of the job of an attempt: whoever submits it again joins it."""
+        return f"retrain-{self.id}" if attempt == 1 else f"retrain-{self.id}.{attempt}"
 
 
 @dataclass(frozen=True)
@@ -60,9 +66,11 @@ class EndedJob:
 class RayTraining:
     """Trains as a Ray job, which is joined when Ray knows it already.
 
-    A job that is lost with its machine, or with the head of its cluster, is submitted once more. It
-    gets the parameters of the champion and no other variable: rights and paths are those of the
-    cluster that it runs on.
+    A job that is lost with its machine, or with the head of its cluster, is submitted once more,
+    however often this is called, and by however many monitors: a head that was replaced knows
+    nothing of former jobs, so `note_submitted` is told how many there were. A job gets the
+    parameters of the champion and no other variable: rights and paths are those of the cluster
+    that it runs on.
     """
 
     def __init__(
@@ -70,37 +78,48 @@ class RayTraining:
         settings: DriftSettings,
         episode: Episode,
         connect: Callable[[str], Jobs] = Jobs,
+        note_submitted: Callable[[int], object] = lambda attempt: None,
     ) -> None:
         self._settings = settings
         self._episode = episode
         self._jobs = connect(settings.jobs_url)
-        self._note = ""
+        self._note_submitted = note_submitted
+        self._submitted = episode.submitted
 
     def run(self, info: Fields, until: float = math.inf) -> EndedJob:
-        """Train as the champion of this `info` was trained, until `until` (Unix seconds)."""
+        """Train as the champion of this `info` was trained, until `until` (`time.monotonic`)."""
         submission = _Submission(self._jobs, self._spec(info), forest_environment(info))
-        submission.submit(self._episode.job)
-        try:
-            state = self._follow(submission, until)
-        except JobLost as error:
-            return self._ended(f"was submitted twice, and lost twice: {error.message}")
+        lost = ""
+        for attempt in range(max(1, self._submitted), MAX_ATTEMPTS + 1):
+            self._submit(submission, attempt)
+            try:
+                return self._ended(self._follow(attempt, until))
+            except JobLost as error:
+                lost = error.message
+        return EndedJob(f"was submitted twice, and lost twice: {lost}", self._note)
+
+    def _submit(self, submission: _Submission, attempt: int) -> None:
+        if attempt <= self._submitted:
+            return
+        submission.submit(self._episode.job_of(attempt))
+        self._submitted = attempt
+        self._note_submitted(attempt)
+        if self._note:
+            log.warning("retraining %s; %s", self._episode.job, self._note)
+
+    @property
+    def _note(self) -> str:
+        """What people are told of jobs that were lost."""
+        return SUBMITTED_AGAIN if self._submitted > 1 else ""
+
+    def _follow(self, attempt: int, until: float) -> JobState:
+        timeout_s = min(self._settings.retrain_timeout_s, until - time.monotonic())
+        return self._jobs.follow(self._episode.job_of(attempt), timeout_s)
+
+    def _ended(self, state: JobState) -> EndedJob:
         last_line = state.last_line or "no output"
         ended = f"ended {state.status} without a version: {last_line}"
-        return self._ended(f"{ended}; {self._note}" if self._note else ended)
-
-    def _follow(self, submission: _Submission, until: float) -> JobState:
-        job = self._episode.job
-        timeout_s = min(self._settings.retrain_timeout_s, until - time.time())
-        submit_again = partial(self._submit_again, submission)
-        return self._jobs.follow(job, timeout_s, submit_again=submit_again)
-
-    def _submit_again(self, submission: _Submission, name: str) -> None:
-        submission.submit(name)
-        self._note = SUBMITTED_AGAIN
-        log.warning("retraining %s; %s", self._episode.job, SUBMITTED_AGAIN)
-
-    def _ended(self, ended: str) -> EndedJob:
-        return EndedJob(ended, self._note)
+        return EndedJob(f"{ended}; {self._note}" if self._note else ended, self._note)
 
     def _spec(self, info: Fields) -> JobSpec:
         settings = self._settings
@@ -145,7 +164,7 @@ class GithubTraining:
         """Dispatch the workflow, unless it has ended already, and wait for its version."""
         if not self._is_registered:
             dispatch(self._payload(info), self._settings)
-        timeout_s = self._settings.retrain_timeout_s
+        timeout_s = min(self._settings.retrain_timeout_s, until - time.monotonic())
         self._wait(timeout_s)
         return EndedJob(f"has registered no version within {timeout_s:g} s of its dispatch")
 

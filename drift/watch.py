@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-
-import msgspec
+import time
+from collections.abc import Callable
 
 from drift import governor
 from drift.comparison import NOTHING, Comparison
@@ -48,23 +48,31 @@ log = logging.getLogger("ray.serve")
 
 
 class Watch:
-    """Thread-safe; `lock` is held while it decides, and by whoever reads more than one thing."""
+    """Thread-safe; `lock` is held while it decides, and by whoever reads more than one thing.
+
+    Its `seconds` never jump; the times that methods get are Unix seconds, and may.
+    """
 
     comparison: Comparison | None = None
     _rows_seen = 0
 
-    def __init__(self, settings: DriftSettings, store: StateStore | None = None) -> None:
+    def __init__(
+        self,
+        settings: DriftSettings,
+        store: StateStore | None = None,
+        seconds: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.lock = threading.RLock()
         self.settings = settings
         self.home = Home(settings.home).create()
         folder = self.home.state
         self.metrics = DriftMetrics()
         self.events = Events()
-        self.rollout = Rollout(settings, self.metrics)
+        self.rollout = Rollout(settings, self.metrics, seconds)
         self.feedback = Feedback(folder / "feedback.json", self.metrics)
         self.desk = IncidentDesk(settings, folder, self.metrics)
         self._live_rows = follow_events(self.desk, self.events)
-        self._replicas = Replicas()
+        self._replicas = Replicas(seconds=seconds)
         self.recent = RecentRawRows()
         self._captured = open_captured_windows(settings)
         self._leased = LeasedMemory(store or open_state_store(settings.state_url, folder))
@@ -138,7 +146,7 @@ class Watch:
         self.desk.save()
 
     def _publish_report(self, report: ReplicaReport, now: float) -> None:
-        live = self._replicas.live(now)
+        live = self._replicas.live()
         replicas = [replica.served for replica in live]
         desired = self.rollout.desired_version(self.following)
         received = ReportReceived(now, report, replicas, desired)
@@ -190,7 +198,7 @@ class Watch:
         longest = self.settings.window_s
         if longest <= 0:
             return
-        window = comparison.window.flush_if_older_than(now - longest)
+        window = comparison.window.flush_if_older_than(longest, now)
         if window is not None:
             self._judge(comparison, window, now)
 
@@ -250,6 +258,12 @@ class Watch:
         anew = governor.on_champion(self.state, own=is_own)
         self._move(anew, now)
 
+    def note_submitted(self, episode: str, jobs: int) -> None:
+        """Remember how many jobs were submitted for an episode."""
+        with self.lock:
+            self.memory.submitted = (episode, jobs)
+            self._leased.save()
+
     def finish(self, result: Retraining, now: float) -> None:
         """End the retraining of the open episode."""
         with self.lock:
@@ -289,13 +303,13 @@ class Watch:
                 "feedback": self._feedback_status(),
                 "retrains": self.state.retrained,
                 "rows_seen": self._rows_seen,
-                **self._replicas_status(now),
+                **self._replicas_status(),
             }
 
-    def _replicas_status(self, now: float) -> JsonObject:
-        live = self._replicas.live(now)
+    def _replicas_status(self) -> JsonObject:
+        live = self._replicas.live()
         served = [replica.served for replica in live]
-        rollout = self.rollout.status(served, now, self.following)
+        rollout = self.rollout.status(served, self.following)
         replicas = [replica.status() for replica in live]
         return {"replicas": replicas, **rollout}
 
@@ -379,19 +393,8 @@ class Watch:
             return
         transition = Transition.between(before, after, now)
         if result is not None:
-            transition = self._with_outcome(transition, result)
-        self._tell(transition)
-
-    def _tell(self, transition: Transition) -> None:
+            cooldown = governor.cooldown_of(self.settings)
+            transition = result.tell_in(transition, cooldown)
         log.warning("governor: %s", transition.sentence)
         self.memory.transitions.append(transition)
         self.events.publish(transition)
-
-    def _with_outcome(self, transition: Transition, result: Retraining) -> Transition:
-        cooldown = governor.cooldown_of(self.settings)
-        return msgspec.structs.replace(
-            transition,
-            outcome=result.outcome,
-            summary=result.summary or result.reason,
-            detail=(*result.detail, cooldown),
-        )

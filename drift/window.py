@@ -87,12 +87,13 @@ class TumblingWindow:
         self._clear()
         return window
 
-    def flush_if_older_than(self, at: float) -> Window | None:
-        """Return the unfinished window when it began before `at` (Unix seconds), and begin anew.
+    def flush_if_older_than(self, age_s: float, now: float) -> Window | None:
+        """Return the unfinished window when it is older at `now` (Unix seconds), and begin anew.
 
         None when it is younger, or has too few rows to say anything.
         """
-        is_old = self._since < at
+        self._since = min(self._since, now)  # the clock may have gone back
+        is_old = self._since < now - age_s
         return self._finish() if is_old and self._says_something else None
 
     @property

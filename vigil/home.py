@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import quote
 
 from vigil.errors import PlatformError
+from vigil.process_birth import process_birth
 from vigil.service import Service
 
 _IS_PLAIN = re.compile(r"[^?%\x00-\x1f\x7f]*")
@@ -84,7 +85,7 @@ class RunningPlatform:
 
     id: str
     pid: int
-    started: float  # start time of `pid`: a recycled pid does not count
+    birth: str  # of the process `pid`: a recycled pid does not count
     url: str
     ray_address: str
     dashboard_url: str
@@ -159,12 +160,5 @@ class Home:
             platform = RunningPlatform(**json.loads(self.record.read_text("utf-8")))
         except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, TypeError):
             return None
-        import psutil  # only callers that look for a platform need it
-
-        try:
-            alive = abs(psutil.Process(platform.pid).create_time() - platform.started) < 1
-        except psutil.NoSuchProcess:
-            alive = False
-        if alive:
-            return platform
-        return None
+        is_alive = process_birth(platform.pid) == platform.birth
+        return platform if is_alive else None

@@ -18,7 +18,10 @@ MAX_SILENT_ROUNDS = 300
 
 @dataclass(frozen=True)
 class _Latest:
-    """The counts of a replica's last report: in which round of reports it came, and when."""
+    """The counts of a replica's last report: in which round of reports it came, and when.
+
+    at: seconds that never jump
+    """
 
     counts: MetricFamilies
     round: int
@@ -48,6 +51,7 @@ class ReplicaCounters:
         """Take in the counts of a replica or a consumer since its start.
 
         delivered: those of its last report that a monitor took
+        now: seconds that never jump
         """
         self._turn(name)
         if name not in self._latest:
@@ -77,7 +81,7 @@ class ReplicaCounters:
         self._gone = sum_metrics([self._gone, lasting])
 
     def families(self, now: float) -> list[MetricFamilies]:
-        """Return what is to be summed.
+        """Return what is to be summed at `now`, as in `report`.
 
         Of who is silent without its gauges: the dead are in no state.
         """

@@ -55,7 +55,7 @@ class Display:
             report.served.replica,
             report.counts,
             report.delivered,
-            event.at,
+            self._watch.rollout.seconds(),
         )
         self._live.ingest(report, event.at)
 
@@ -66,8 +66,9 @@ class Display:
             page = episode_page(status, event.at)
             self.reports.put(EpisodeReport(event.episode, page))
 
-    def count(self, report: ConsumerReport, now: float) -> None:
+    def count(self, report: ConsumerReport) -> None:
         """Take in the metrics of a stream consumer."""
+        now = self._watch.rollout.seconds()
         with self._watch.lock:
             self._counters.report(
                 report.consumer,
@@ -101,7 +102,7 @@ class Display:
         """Return the Prometheus text of all replicas and consumers and of the monitor."""
         own = self.own_metrics(now)
         with self._watch.lock:
-            reported = self._counters.families(now)
+            reported = self._counters.families(self._watch.rollout.seconds())
             return render_exposition([*reported, own])
 
     def own_metrics(self, now: float) -> MetricFamilies:

@@ -27,6 +27,7 @@ from vigil import reaper
 from vigil.errors import PlatformError, VigilError
 from vigil.home import Home, RunningPlatform, use_ray_token, write_json
 from vigil.locks import try_lock
+from vigil.process_birth import own_birth
 
 _STOP_TIMEOUT_S = 30.0
 _OWN_KEY_NAME = "this-machine"
@@ -171,7 +172,7 @@ def _describe(settings: ServeSettings, home: Home, ports: Ports) -> RunningPlatf
     return RunningPlatform(
         id=uuid.uuid4().hex,
         pid=os.getpid(),
-        started=psutil.Process().create_time(),
+        birth=own_birth(),
         url=f"http://{host}:{settings.port}",
         ray_address="",
         dashboard_url=f"{_LOCAL}:{ports.dashboard}",

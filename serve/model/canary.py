@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -65,9 +66,16 @@ class RunningCanary:
     Where it fails the champion answers.
     """
 
-    def __init__(self, plan: Canary, candidate: LoadedModel) -> None:
+    def __init__(
+        self,
+        plan: Canary,
+        candidate: LoadedModel,
+        elapsed_s: Callable[[], float],
+    ) -> None:
+        """`elapsed_s` gives the seconds for which the canary runs."""
         self.plan = plan
         self.candidate = candidate
+        self._elapsed_s = elapsed_s
         self._champion_arm = Arm()
         self._canary_arm = Arm()
 
@@ -82,7 +90,7 @@ class RunningCanary:
 
         The champion answers rows that were made for its transform alone.
         """
-        if self._has_rows(rows) and self.plan.takes(body, time.time()):
+        if self._has_rows(rows) and self.plan.takes(body, self._elapsed_s()):
             try:
                 return self.candidate, _score(self.candidate, rows, threads, arm=self._canary_arm)
             except Exception:  # whatever it is, the caller gets the champion's answer

@@ -21,6 +21,7 @@ from serve.model.loader import Clock, ModelLoader, Refusal, ResidentModels
 from serve.model.shadow import Shadow
 from serve.model.watchdog import CanaryWatchdog
 from serve.settings import ServeSettings
+from train.registry.canary_clock import CanaryClock
 from train.registry.versions import Desired, Registry, Version
 from vigil.errors import VigilError
 
@@ -53,6 +54,8 @@ class ModelWatch:
     `model` is None until a first version is loaded.
     """
 
+    desired: str | None = None
+
     def __init__(
         self,
         registry: Registry,
@@ -66,7 +69,6 @@ class ModelWatch:
         self.model: LoadedModel | None = None
         self.canary: RunningCanary | None = None
         self.shadow: Shadow | None = None
-        self.desired: str | None = None
         self.source = REGISTRY
         self.metrics = metrics
         self._registry = registry
@@ -83,6 +85,7 @@ class ModelWatch:
         self._resident = ResidentModels(clock)
         self._polling = asyncio.Lock()
         self._guard = CanaryWatchdog(self._limits.guard_timeout_s, clock)
+        self._canary_clock = CanaryClock(seconds=clock)
         self._noticed: _Noticed | None = None
 
     @property
@@ -236,6 +239,7 @@ class ModelWatch:
         The champion does not wait for them.
         """
         self._loader.forget_refusals(but_of=_desired_versions(desired))
+        self._canary_clock.follow(desired.canary)
         champion = self.model
         if champion is None or not self._is_served(desired.champion):
             self._end_trials()
@@ -255,7 +259,7 @@ class ModelWatch:
         model = await self._load(candidate, champion.bundle.schema_hash)
         if model is None:
             return None
-        return RunningCanary(plan, model)
+        return RunningCanary(plan, model, self._canary_clock.elapsed_s)
 
     async def _desired_shadow(
         self, challenger: Version | None, champion: LoadedModel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,13 @@ def version() -> Callable[[str], Version]:
 class ShownWatch(Watch):
     """A watch, and what is shown of it."""
 
-    def __init__(self, settings: DriftSettings, store: StateStore | None = None) -> None:
-        super().__init__(settings, store)
+    def __init__(
+        self,
+        settings: DriftSettings,
+        store: StateStore | None = None,
+        seconds: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(settings, store, seconds)
         self.display = Display(self)
 
 
@@ -67,17 +73,21 @@ class ShownWatch(Watch):
 def watch(
     tmp_path: Path, bundle: ModelBundle, version: Callable[[str], Version]
 ) -> Iterator[Callable[..., ShownWatch]]:
-    """watch(store=None, **settings): a watch on the test's own home that follows version 1.
+    """watch(store=None, seconds=time.monotonic, **settings): a watch that follows version 1.
 
-    A second call is a restarted one.
+    It lives in the test's own home. A second call is a restarted one.
     """
     watches: list[ShownWatch] = []
 
-    def make(store: StateStore | None = None, **settings: Any) -> ShownWatch:
+    def make(
+        store: StateStore | None = None,
+        seconds: Callable[[], float] = time.monotonic,
+        **settings: Any,
+    ) -> ShownWatch:
         for former in watches:
             former.close()
         chosen = DriftSettings(home=tmp_path, retrain_rows=300, **settings)
-        present = ShownWatch(chosen, store)
+        present = ShownWatch(chosen, store, seconds)
         watches.append(present)
         present.follow(version("1"), bundle, 0.0)
         return present

@@ -254,6 +254,13 @@ def test_a_clock_that_goes_back_gives_no_episode_an_id_for_the_second_time() -> 
     assert state.episode != first
 
 
+@pytest.mark.parametrize("ended", [DAY_BEGINS - DAY_S, DAY_BEGINS + DAY_S])
+def test_a_clock_that_jumps_in_a_retraining_uses_up_no_budget_of_seconds(ended: float) -> None:
+    settings = AUTO.model_copy(update={"max_retrain_seconds_per_day": 7200.0})
+    state = on_retrained(after("DDD", settings=settings), "kept", "", ended, settings)
+    assert 0 <= state.retrain_seconds <= 2 * settings.retrain_timeout_s < 7200.0
+
+
 def test_a_person_can_switch_retraining_off_and_on_again() -> None:
     state = on_mode(after("DD"), "observe")
     assert (state.phase, state.episode) == ("watching", None)

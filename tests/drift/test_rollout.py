@@ -36,8 +36,15 @@ def canary(shelf: Shelf) -> Canary:
 
 
 @pytest.fixture
-def rollout(canary: Canary) -> Rollout:
-    made = Rollout(DriftSettings(), DriftMetrics())
+def clock() -> list[float]:
+    """The seconds that a rollout counts."""
+    return [100.0]
+
+
+@pytest.fixture
+def rollout(canary: Canary, clock: list[float]) -> Rollout:
+    made = Rollout(DriftSettings(), DriftMetrics(), lambda: clock[0])
+    made.follow(desired("1"))
     made.follow(desired("1", canary))
     return made
 
@@ -57,33 +64,38 @@ def report(canary: Canary, replica: str = "r1", **arm: Any) -> ReplicaReport:
     return ReplicaReport(served=ServedModel(replica=replica), canary=running)
 
 
-def test_a_replica_that_lags_longer_than_allowed_is_an_alert(rollout: Rollout) -> None:
+def test_a_replica_that_lags_longer_than_allowed_is_an_alert(
+    rollout: Rollout, clock: list[float]
+) -> None:
     live = [ServedModel(replica="a", version="1"), ServedModel(replica="b", version="0")]
-    first = rollout.status(live, 100.0)
+    first = rollout.status(live)
     assert (first["desired_version"], first["lagging"], first["disagreement"]["alert"]) == (
         "1",
         ["b"],
         False,
     )
-    assert rollout.status(live, 106.0)["disagreement"] == {
+    clock[0] = 106.0
+    assert rollout.status(live)["disagreement"] == {
         "alert": False,
         "seconds": 6.0,
         "allowed_polls": 3,
     }
-    assert rollout.status(live, 106.1)["disagreement"]["alert"] is True
+    clock[0] = 106.1
+    assert rollout.status(live)["disagreement"]["alert"] is True
     agreed = [ServedModel(replica="a", version="1"), ServedModel(replica="b", version="1")]
-    assert rollout.status(agreed, 107.0)["lagging"] == []
-    assert rollout.status(live, 108.0)["disagreement"]["seconds"] == 0.0
+    assert rollout.status(agreed)["lagging"] == []
+    clock[0] = 108.0
+    assert rollout.status(live)["disagreement"]["seconds"] == 0.0
 
 
 def test_a_bad_canary_is_stopped_with_the_reason_in_the_ledger(
     rollout: Rollout, canary: Canary, shelf: Shelf
 ) -> None:
     rollout.ingest(report(canary, requests=5, rows=5))
-    assert (rollout.due(canary.started), rollout.stopped) == (None, None)
+    assert (rollout.due(), rollout.stopped) == (None, None)
     rollout.ingest(report(canary, replica="r2", requests=5, errors=5, rows=5))
-    assert (rollout.due(canary.started), rollout.stopped) == ("stop", canary.started)
-    status = rollout.status([], canary.started)["canary"]
+    assert (rollout.due(), rollout.stopped) == ("stop", canary.started)
+    status = rollout.status([])["canary"]
     assert (status["share"], status["stopped"]) == (0.1, "it failed on 5 of 15 requests")
     rollout.carry_out("stop", shelf)  # type: ignore[arg-type]
     latest = completed_moves(shelf)[0]
@@ -94,18 +106,20 @@ def test_a_bad_canary_is_stopped_with_the_reason_in_the_ledger(
         None,
     )
     rollout.follow(desired("1"))
-    assert (rollout.due(canary.started), rollout.status([], 0.0)["canary"]) == (None, None)
+    assert (rollout.due(), rollout.status([])["canary"]) == (None, None)
     assert rollout.metrics.registry.get_sample_value("vigil_canary_stops_total") == 1
 
 
 def test_a_good_canary_is_promoted_at_its_end_and_not_before_it_was_used(
-    rollout: Rollout, canary: Canary, shelf: Shelf
+    rollout: Rollout, canary: Canary, shelf: Shelf, clock: list[float]
 ) -> None:
-    end = canary.started + 120
-    assert rollout.due(end) is None
+    clock[0] += 120
+    assert rollout.due() is None
     rollout.ingest(report(canary, requests=30, rows=30))
-    assert rollout.due(end - 1) is None
-    assert rollout.due(end) == "promote"
+    clock[0] -= 1
+    assert rollout.due() is None
+    clock[0] += 1
+    assert rollout.due() == "promote"
     rollout.carry_out("promote", shelf)  # type: ignore[arg-type]
     latest = completed_moves(shelf)[0]
     assert (latest.kind, latest.to, latest.reason, shelf.canary()) == (
@@ -117,13 +131,16 @@ def test_a_good_canary_is_promoted_at_its_end_and_not_before_it_was_used(
     assert latest.gates["canary"] == {"requests": 30, "rows": 30, "alerts": 0, "errors": 0}
 
 
-def test_reports_of_another_canary_count_nothing(rollout: Rollout, canary: Canary) -> None:
+def test_reports_of_another_canary_count_nothing(
+    rollout: Rollout, canary: Canary, clock: list[float]
+) -> None:
     other = Canary("3", "1", canary.started - 1, STEPS)
     rollout.ingest(report(other, requests=5, errors=5))
-    assert rollout.due(canary.started) is None
+    assert rollout.due() is None
     rollout.ingest(report(canary, requests=30, rows=30))
     rollout.follow(desired("1", Canary("2", "1", canary.started + 1, STEPS)))
-    assert rollout.due(canary.started + 200) is None
+    clock[0] += 200
+    assert rollout.due() is None
 
 
 def shadow(ours: Any, theirs: Any, challenger: str = "2") -> ShadowReport:

@@ -10,7 +10,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +17,7 @@ from sqlalchemy import create_engine, make_url
 
 from vigil.errors import PlatformError
 from vigil.home import Home, RunningPlatform, sqlite_uri, use_ray_token, write_json
+from vigil.process_birth import own_birth, process_birth
 from vigil.settings import HomeSettings
 
 
@@ -27,9 +27,8 @@ def home(tmp_path: Path) -> Home:
 
 
 def this_process() -> RunningPlatform:
-    started = psutil.Process().create_time()
     return RunningPlatform(
-        "id", os.getpid(), started, "http://x", "127.0.0.1:1", "http://d", "http://m", "/token"
+        "id", os.getpid(), own_birth(), "http://x", "127.0.0.1:1", "http://d", "http://m", "/token"
     )
 
 
@@ -66,18 +65,23 @@ def test_a_live_platform_is_found(home: Home) -> None:
     assert home.platform() == this_process()
 
 
-def test_a_dead_process_or_a_recycled_pid_is_no_platform(
-    home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    home.write_platform(replace(this_process(), started=this_process().started - 60))
+def test_a_dead_process_or_a_recycled_pid_is_no_platform(home: Home) -> None:
+    home.write_platform(replace(this_process(), birth="another"))
+    assert home.platform() is None
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    home.write_platform(replace(this_process(), pid=ended.pid))
     assert home.platform() is None
 
-    def gone(pid: int) -> psutil.Process:
-        raise psutil.NoSuchProcess(pid)
 
-    home.write_platform(this_process())
-    monkeypatch.setattr(psutil, "Process", gone)
-    assert home.platform() is None
+def test_a_process_is_told_from_others_whatever_its_name(tmp_path: Path) -> None:
+    named = tmp_path / "a) R 1 (b"
+    named.symlink_to("/bin/cat")
+    with subprocess.Popen([named], stdin=subprocess.PIPE) as process:
+        birth = process_birth(process.pid)
+        assert birth == process_birth(process.pid)
+        assert birth not in (None, own_birth())
+        process.communicate()
 
 
 @pytest.mark.parametrize("record", [None, "", "{", "{}", "[]", '{"id": "x", "unknown": 1}'])

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from click.testing import CliRunner, Result
 
@@ -25,6 +24,7 @@ from train.registry.promotion import promote_version
 from vigil import __main__ as vigil
 from vigil.errors import PlatformError, RegistryError
 from vigil.home import Home, RunningPlatform
+from vigil.process_birth import own_birth
 from vigil.service import Service, ServiceOptions, Unanswered
 
 KEY = "vigil_secret"
@@ -116,11 +116,10 @@ def platform(home: Path, url: str) -> RunningPlatform:
     """The record of one that runs in `home`, as this process."""
     (home / "state").mkdir(parents=True, exist_ok=True)
     (home / "state" / "api-key").write_text(f"{KEY}\n")
-    own = psutil.Process()
     made = RunningPlatform(
         id="i",
-        pid=own.pid,
-        started=own.create_time(),
+        pid=os.getpid(),
+        birth=own_birth(),
         url=url,
         ray_address="",
         dashboard_url="http://127.0.0.1:1",

@@ -12,8 +12,8 @@ import json
 import os
 import re
 import shutil
-import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,12 +22,12 @@ from typing import NamedTuple
 from train.model.bundle import ModelBundle, read_bundle
 from vigil.errors import BundleError
 from vigil.home import write_json
+from vigil.locks import hold_lock, try_lock
 
 MAX_CACHED_BUNDLES = 8
 LAST_KNOWN_GOOD_FILE = "last-known-good.json"
-# A download takes less: what is older was left by a process that died.
-_ABANDONED_S = 3600.0
 _DOWNLOAD_PREFIX = ".download-"
+_LOCK_SUFFIX = ".lock"
 _DIGEST_PATTERN = re.compile("[0-9a-f]{64}")  # it becomes a path
 Download = Callable[[Path], Path]
 
@@ -43,9 +43,15 @@ class LastKnownGood(NamedTuple):
 class BundleCache:
     """The bundles in `folder`, at most `keep` of them."""
 
-    def __init__(self, folder: Path, keep: int = MAX_CACHED_BUNDLES) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        keep: int = MAX_CACHED_BUNDLES,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
         self._folder = folder
         self._keep = keep
+        self._clock_ns = clock_ns
 
     def get(self, digest: str, download: Download) -> ModelBundle:
         """Return the verified bundle with this digest.
@@ -80,9 +86,15 @@ class BundleCache:
 
     def _read(self, digest: str) -> ModelBundle:
         bundle = read_bundle(self._folder / digest, digest)
-        with suppress(OSError):
-            os.utime(self._folder / digest)  # in use: the last to be trimmed
+        self._mark_used(self._folder / digest)
         return bundle
+
+    def _mark_used(self, folder: Path) -> None:
+        """Have it trimmed last: it is used after all others, whatever the clock says."""
+        with suppress(OSError):
+            after_others = (entry.used_ns + 1 for entry in self._entries())
+            used_ns = max(self._clock_ns(), *after_others)
+            os.utime(folder, ns=(used_ns, used_ns))
 
     def _find(self, digest: str) -> ModelBundle | None:
         """The bundle, or None where it is absent, torn or tampered with."""
@@ -99,11 +111,25 @@ class BundleCache:
         return bundle
 
     def _download(self, digest: str, download: Download) -> ModelBundle:
-        with tempfile.TemporaryDirectory(dir=self._folder, prefix=_DOWNLOAD_PREFIX) as temporary:
-            downloaded = download(Path(temporary))
+        with self._download_folder() as temporary:
+            downloaded = download(temporary)
             bundle = read_bundle(downloaded, digest)
-            self._publish(downloaded, digest, Path(temporary) / "replaced")
+            self._publish(downloaded, digest, temporary / "replaced")
+        self._mark_used(self._folder / digest)
         return bundle
+
+    @contextmanager
+    def _download_folder(self) -> Iterator[Path]:
+        """An empty folder under a lock: without that it was left by a process that died."""
+        folder = self._folder / f"{_DOWNLOAD_PREFIX}{uuid.uuid4().hex}"
+        lock_file = _lock_of(folder)
+        with hold_lock(lock_file):
+            folder.mkdir()
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+                lock_file.unlink(missing_ok=True)
 
     @contextmanager
     def _disk_errors(self) -> Iterator[None]:
@@ -142,15 +168,17 @@ class BundleCache:
         """Drop the least recently used bundles beyond `keep`, never the last known good, and what
         died half-way."""
         entries = self._entries()
-        for entry in [*_abandoned(entries), *self._surplus(entries)]:
+        for entry in self._surplus(entries):
             shutil.rmtree(entry.folder, ignore_errors=True)
+        for folder in {entry.download for entry in entries if entry.is_download}:
+            _remove_abandoned(folder)
 
     def _entries(self) -> list[_Entry]:
         """Everything in the folder, the least recently used first."""
         entries = []
         for folder in self._folder.iterdir():
             with suppress(OSError):  # it has gone meanwhile
-                entries.append(_Entry(folder.stat().st_mtime, folder))
+                entries.append(_Entry(folder.stat().st_mtime_ns, folder))
         return sorted(entries)
 
     def _surplus(self, entries: list[_Entry]) -> list[_Entry]:
@@ -168,9 +196,9 @@ class BundleCache:
 
 
 class _Entry(NamedTuple):
-    """A folder in the cache, and when it was used last, in Unix seconds."""
+    """A folder or a lock in the cache; the order of `used_ns` is that of use."""
 
-    used: float
+    used_ns: int
     folder: Path
 
     @property
@@ -181,12 +209,27 @@ class _Entry(NamedTuple):
     def is_download(self) -> bool:
         return self.folder.name.startswith(_DOWNLOAD_PREFIX)
 
+    @property
+    def download(self) -> Path:
+        """The folder of a download, also of its lock."""
+        return self.folder.with_name(self.folder.name.removesuffix(_LOCK_SUFFIX))
+
 
 def _parse_note(text: str) -> tuple[str, str]:
     note = json.loads(text)
     return str(note["version"]), str(note["digest"])
 
 
-def _abandoned(entries: list[_Entry]) -> list[_Entry]:
-    limit = time.time() - _ABANDONED_S
-    return [entry for entry in entries if entry.is_download and entry.used < limit]
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}{_LOCK_SUFFIX}")
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove the folder of a download whose process has died: its lock is free."""
+    lock_file = _lock_of(folder)
+    lock = try_lock(lock_file)
+    if lock is None:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    lock_file.unlink(missing_ok=True)
+    lock.release()

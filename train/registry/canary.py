@@ -1,7 +1,4 @@
-"""Canary: a version that answers a growing share of the requests before it may become champion.
-
-Pure: the clock is passed in.
-"""
+"""Canary: a version that answers a growing share of the requests before it may become champion."""
 
 from __future__ import annotations
 
@@ -23,7 +20,8 @@ class Canary:
     """A version that answers a share of the requests.
 
     champion: the version that it wants to follow
-    started: in Unix seconds
+    started: in Unix seconds, by the clock of who started it; how long it runs is counted by who
+        follows it (CanaryClock)
     """
 
     version: str
@@ -32,28 +30,33 @@ class Canary:
     steps: CanarySteps
     reason: str = ""
 
-    def share(self, now: float) -> float:
-        """Return the share of the requests at `now`.
+    @property
+    def duration_s(self) -> float:
+        """How long all steps take."""
+        return sum(seconds for _, seconds in self.steps)
+
+    def share(self, elapsed_s: float) -> float:
+        """Return the share of the requests after so many seconds.
 
         After the last step it is that one's, until somebody decides.
         """
-        end = self.started
+        end = 0.0
         for share, seconds in self.steps:
             end += seconds
-            if now < end:
+            if elapsed_s < end:
                 return share
         return self.steps[-1][0]
 
-    def over(self, now: float) -> bool:
+    def over(self, elapsed_s: float) -> bool:
         """Return whether all steps have passed."""
-        return now >= self.started + sum(seconds for _, seconds in self.steps)
+        return elapsed_s >= self.duration_s
 
-    def takes(self, body: bytes, now: float) -> bool:
+    def takes(self, body: bytes, elapsed_s: float) -> bool:
         """Return whether the canary answers the request with this body.
 
         It is decided by the body's hash, so that a retry meets the same model.
         """
-        return zlib.crc32(body[:HASHED_BYTES]) % _BUCKETS < self.share(now) * _BUCKETS
+        return zlib.crc32(body[:HASHED_BYTES]) % _BUCKETS < self.share(elapsed_s) * _BUCKETS
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

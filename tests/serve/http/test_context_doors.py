@@ -231,7 +231,7 @@ async def test_canary_and_shadow_get_rows_of_their_own_transforms(
     service = Service(looks_back, shadow_rate=1.0)
     watch: Any = service.replica.watch
     plan = Canary("8", "7", started=0.0, steps=((1.0, 1e9),))
-    watch.canary = RunningCanary(plan, other)
+    watch.canary = RunningCanary(plan, other, lambda: 0.0)
     rows = EntityRows()
     body = {"instances": rows.X.tolist(), "entities": rows.entities, "times": rows.times}
     answer = (await service.ask("POST", "/predict", body)).json

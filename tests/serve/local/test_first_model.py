@@ -16,7 +16,7 @@ from tests.train.registry.test_promotion import Known, Shelf
 from vigil.errors import PlatformError, VigilError
 from vigil.home import Home, RunningPlatform
 
-PLATFORM = RunningPlatform("id", 1, 0.0, "x", "x", "x", "x", "x")
+PLATFORM = RunningPlatform("id", 1, "", "x", "x", "x", "x", "x")
 
 
 class Killer:

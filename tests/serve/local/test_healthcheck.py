@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import psutil
 import pytest
 
 from serve.local.healthcheck import find_trouble, main
 from tests.running import free_port
 from vigil.home import Home, RunningPlatform
+from vigil.process_birth import own_birth
 
 
 @dataclass
@@ -59,8 +59,7 @@ def nobody() -> str:
 
 def runs(home: Home, url: str) -> None:
     """A platform of this process serves at `url`."""
-    started = psutil.Process().create_time()
-    home.write_platform(RunningPlatform("id", os.getpid(), started, url, "x", "x", "x", "x"))
+    home.write_platform(RunningPlatform("id", os.getpid(), own_birth(), url, "x", "x", "x", "x"))
 
 
 def test_a_platform_is_asked_and_not_a_raylet(home: Home, part: Part) -> None:

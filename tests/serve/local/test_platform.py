@@ -59,7 +59,7 @@ def test_no_folder_for_sockets_is_a_sentence() -> None:
 
 def test_a_platform_is_deployed_when_its_own_record_says_so(tmp_path: Path) -> None:
     home = Home(tmp_path).create()
-    platform = RunningPlatform("this", 1, 0.0, "x", "x", "x", "x", "x")
+    platform = RunningPlatform("this", 1, "", "x", "x", "x", "x", "x")
     assert not is_deployed(home, platform)
     write_json(home.state / "deployed.json", {"id": "of one that crashed"})
     assert not is_deployed(home, platform)
@@ -70,7 +70,7 @@ def test_a_platform_is_deployed_when_its_own_record_says_so(tmp_path: Path) -> N
 def test_down_removes_what_says_that_a_platform_runs(tmp_path: Path) -> None:
     home = Home(tmp_path).create()
     assert stop_platform(home) == 0
-    home.write_platform(RunningPlatform("gone", 1, 0.0, "x", "x", "x", "x", "x"))
+    home.write_platform(RunningPlatform("gone", 1, "", "x", "x", "x", "x", "x"))
     write_json(home.state / "deployed.json", {"id": "gone"})
     assert stop_platform(home) == 0
     assert not list(home.state.glob("*.json"))

@@ -47,7 +47,8 @@ def broken(rival: LoadedModel, answer: Any) -> LoadedModel:
 
 
 def trial(service: Service, candidate: LoadedModel, share: float) -> RunningCanary:
-    made = RunningCanary(Canary(candidate.version, "7", time.time(), ((share, 3600.0),)), candidate)
+    plan = Canary(candidate.version, "7", time.time(), ((share, 3600.0),))
+    made = RunningCanary(plan, candidate, lambda: 0.0)
     service.replica.watch.canary = made
     return made
 
@@ -118,7 +119,7 @@ async def test_a_version_that_is_named_is_the_one_that_answers(
 
 def test_the_share_follows_the_schedule() -> None:
     plan = Canary("2", "1", 100.0, parse_canary_steps("5:60,25:60"))
-    assert [plan.share(100.0 + t) for t in (0, 59, 60, 119, 120, 999)] == [
+    assert [plan.share(t) for t in (0, 59, 60, 119, 120, 999)] == [
         0.05,
         0.05,
         0.25,
@@ -126,8 +127,8 @@ def test_the_share_follows_the_schedule() -> None:
         0.25,
         0.25,
     ]
-    assert [plan.over(100.0 + t) for t in (119, 120)] == [False, True]
-    taken = [{i for i in range(4000) if plan.takes(b"%d" % i, now)} for now in (100.0, 170.0)]
+    assert [plan.over(t) for t in (119, 120)] == [False, True]
+    taken = [{i for i in range(4000) if plan.takes(b"%d" % i, now)} for now in (0.0, 70.0)]
     assert 140 <= len(taken[0]) <= 260
     assert 880 <= len(taken[1]) <= 1120
     assert taken[0] < taken[1]  # who met the canary once meets it at every later step

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,12 +15,14 @@ from threading import Barrier
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.ensemble import IsolationForest
 
 from train.model import bundle as bundles
 from train.model.bundle import ModelBundle
 from train.registry import cache as caches
-from train.registry.cache import BundleCache
+from train.registry.cache import BundleCache, Download
 from vigil.errors import BundleError
 
 Models = Callable[[int], tuple[IsolationForest, ModelBundle]]
@@ -48,6 +51,13 @@ class Store:
 @pytest.fixture
 def store(tmp_path: Path, model: Models) -> Store:
     return Store(tmp_path / "store", model)
+
+
+@pytest.fixture(scope="module")
+def downloads(tmp_path_factory: pytest.TempPathFactory, model: Models) -> dict[str, Download]:
+    """Three digests and their downloads, for all examples of a test."""
+    store = Store(tmp_path_factory.mktemp("store"), model)
+    return {digest: store.bring(digest) for digest in map(store.digest, range(3))}
 
 
 @pytest.fixture
@@ -142,6 +152,39 @@ def test_the_least_recently_used_go_but_never_the_last_known_good(
         digests[3],
         caches.LAST_KNOWN_GOOD_FILE,
     }
+
+
+@settings(max_examples=20)
+@given(jumps=st.lists(st.integers(-(10**18), 10**18), min_size=5, max_size=5))
+def test_a_clock_that_jumps_changes_no_order_of_use(
+    downloads: dict[str, Download], jumps: list[int]
+) -> None:
+    digests = list(downloads)
+    with tempfile.TemporaryDirectory() as name:
+        now = [2 * 10**18]
+        cache = BundleCache(Path(name), keep=2, clock_ns=lambda: now[0])
+        for seed, jump in zip((0, 1, 0, 2, 1), jumps, strict=True):
+            now[0] = 2 * 10**18 + jump
+            cache.get(digests[seed], downloads[digests[seed]])
+            if seed == 2:
+                assert {file.name for file in Path(name).iterdir()} == {digests[0], digests[2]}
+        assert {file.name for file in Path(name).iterdir()} == {digests[1], digests[2]}
+
+
+def test_a_download_that_goes_on_is_not_removed_and_one_that_died_is(
+    store: Store, folder: Path
+) -> None:
+    first, second = store.digest(0), store.digest(1)
+    folder.mkdir()
+    (folder / ".download-died.lock").touch()
+
+    def download(where: Path) -> Path:
+        os.utime(where, (0, 0))  # by the clock it was left long ago
+        BundleCache(folder).get(second, store.bring(second))
+        return store.bring(first)(where)
+
+    BundleCache(folder).get(first, download)
+    assert {file.name for file in folder.iterdir()} == {first, second}
 
 
 def test_the_last_known_good_comes_back(store: Store, folder: Path, model: Models) -> None:
