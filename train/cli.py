@@ -59,10 +59,13 @@ def _preview(spec: JobSpec, settings: TrainSettings) -> None:
     from train.table.dataset import preview
 
     if settings.jobs_url is None:
+        # Captured rows may be those that a short table lacks.
+        min_rows = settings.max_samples if spec.captured is None else None
         preview(
             spec.data,
             spec.columns,
             allow_missing=spec.imputing is not None,
+            min_rows=min_rows,
         )
 
 

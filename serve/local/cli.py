@@ -19,6 +19,7 @@ from serve.local.platform import running_platform, stop_platform
 from serve.local.status import platform_status
 from serve.local.status_view import status_lines, timestamp
 from serve.settings import ServeSettings
+from train.settings import TrainSettings
 from train.spec import JobSpec
 from train.spec_options import parse_spec, table_options
 from vigil.home import Home, RunningPlatform
@@ -92,9 +93,10 @@ def up(
     **options: Any,
 ) -> None:
     """Start the platform; with --data train a version first. Stays in front until Ctrl-C."""
-    settings = read_settings(port).serve
+    told = read_settings(port)
+    settings = told.serve
     home = HomeSettings().open().create()
-    first_job = _first_job(data, options)
+    first_job = _first_job(data, options, told.train)
     if detach:
         arguments = _arguments_of_up(settings, first_job, require_gate=require_gate)
         _up_in_background(home, arguments, as_json=as_json)
@@ -197,9 +199,10 @@ def demo(
     """The whole loop: train, serve, stream, drift, retrain, gate, swap."""
     from serve.local.demo import play, training_file
 
-    settings = read_settings(port).serve
+    told = read_settings(port)
+    settings = told.serve
     home = HomeSettings().open().create()
-    first_job = _first_job(data, options) or JobSpec(data=training_file(home))
+    first_job = _first_job(data, options, told.train) or JobSpec(data=training_file(home))
     os.environ.setdefault("VIGIL_DRIFT_MAX_RETRAINS_PER_DAY", DEMO_RETRAINS_PER_DAY)
     prepare = _first_training(home, first_job, require_gate=require_gate)
     with running_platform(settings, home, say, prepare=prepare) as platform:
@@ -219,7 +222,7 @@ def demo(
             say("stopping")
 
 
-def _first_job(data: str | None, options: Fields) -> JobSpec | None:
+def _first_job(data: str | None, options: Fields, settings: TrainSettings) -> JobSpec | None:
     """The training on `data` before anything is served.
 
     A bad file should fail in a second, not after the platform has started.
@@ -233,6 +236,7 @@ def _first_job(data: str | None, options: Fields) -> JobSpec | None:
         data,
         job.columns,
         allow_missing=job.imputing is not None,
+        min_rows=settings.max_samples,
     )
     return job
 

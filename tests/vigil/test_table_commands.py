@@ -82,6 +82,23 @@ def test_what_a_command_advises_is_an_option_of_it(
     assert advised(result.stderr) <= OPTIONS[command]
 
 
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [(["1,2", "2,1"] * 100, "VIGIL_TRAIN_MAX_SAMPLES"), (["1,2"] * 300, "is constant")],
+)
+@pytest.mark.parametrize("command", LEARNING)
+def test_a_small_table_from_which_nothing_is_learnt_is_refused_before_anything_starts(
+    command: str, rows: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "rows.csv"
+    table.write_text("\n".join(["cpu,net", *rows]))
+    monkeypatch.setenv("VIGIL_HOME", str(tmp_path / "home"))
+    result = CliRunner().invoke(main, [command, "--data", str(table)])
+    assert result.exit_code == 1
+    assert said in result.stderr
+    assert "starting" not in result.stderr
+
+
 @pytest.mark.parametrize(("folder", "options"), [("table", ROLES), ("model", ORDER)])
 def test_no_message_about_a_table_advises_another_option(folder: str, options: set[str]) -> None:
     for file in (ROOT / "train" / folder).glob("*.py"):

@@ -186,10 +186,12 @@ def preview(
     columns: Columns,
     *,
     allow_missing: bool = False,
+    min_rows: int | None = None,
 ) -> TableRoles:
     """Return the roles of the columns; raises DataError for what the first rows already show.
 
-    It takes a second, whatever the size of the table.
+    With `min_rows` that is also that there are fewer, or that nothing varies in them, where they
+    are all. It takes a second, whatever the size of the table.
     """
     files = find_files(path)
     roles = table_roles(files, columns)
@@ -198,7 +200,35 @@ def preview(
     if not len(first):
         first = next((chunk for chunk in chunks if len(chunk)), first)
     _check_columns(first, str(path))
+    if min_rows is not None and _is_little(first, min_rows) and next(chunks, None) is None:
+        _check_rows(first, str(path), min_rows)
+        check_varies(first, str(path))
     return roles
+
+
+def check_varies(rows: Table, name: str) -> None:
+    """Raise DataError where all features are constant."""
+    if not _varies(rows):
+        raise DataError(
+            f"every feature of {name} is constant: there is nothing to learn; "
+            "give rows in which one varies"
+        )
+
+
+def _is_little(rows: Table, min_rows: int) -> bool:
+    return len(rows) < min_rows or not _varies(rows)
+
+
+def _varies(rows: Table) -> bool:
+    return len(rows.constant) < len(rows.names)
+
+
+def _check_rows(rows: Table, name: str, least: int) -> None:
+    if len(rows) < least:
+        raise DataError(
+            f"{name} has {len(rows)} rows, fewer than max_samples={least}: give more rows, "
+            "or set VIGIL_TRAIN_MAX_SAMPLES lower"
+        )
 
 
 def _schema_to_keep(result: ScanResult, roles: TableRoles) -> Schema:

@@ -14,7 +14,13 @@ from train.progress import JobProgress
 from train.settings import TrainSettings
 from train.spec import JobSpec
 from train.table.captured import read_captured
-from train.table.dataset import Dataset, Fingerprint, read_table, split_holdout
+from train.table.dataset import (
+    Dataset,
+    Fingerprint,
+    check_varies,
+    read_table,
+    split_holdout,
+)
 from train.table.impute import Imputation
 from train.table.table import Table
 from train.table.transform.feature_transform import FeatureTransform
@@ -167,8 +173,4 @@ def _check_learnable(
             f"fewer than max_samples={settings.max_samples}: give more rows, "
             "or set VIGIL_TRAIN_MAX_SAMPLES lower"
         )
-    if len(fit.constant) == len(fit.names):
-        raise DataError(
-            f"every feature of {spec.data} is constant: there is nothing to learn; "
-            "give rows in which one varies"
-        )
+    check_varies(fit, spec.data)
