@@ -93,8 +93,11 @@ def backtest(as_json: bool, picture: Path | None, **options: Any) -> None:
 
     No platform runs for it. Without --version the first rows (--probation) train the model.
     """
-    histories = _read_histories(options)
-    results = [_run(variant, histories) for variant in _variants(options)]
+    variants = _variants(options)
+    # A version may say what stands for missing values; without one, rows are learnt from too.
+    takes_missing = all(variant.version is not None for variant in variants)
+    histories = _read_histories(options, takes_missing)
+    results = [_run(variant, histories) for variant in variants]
     if picture is not None:
         _draw(results, picture)
     if as_json:
@@ -103,7 +106,7 @@ def backtest(as_json: bool, picture: Path | None, **options: Any) -> None:
         _print(results)
 
 
-def _read_histories(options: _Options) -> list[LabelledHistory]:
+def _read_histories(options: _Options, allow_missing: bool) -> list[LabelledHistory]:
     """The series of --data, and the windows of each."""
     from drift.incidents.backtest.history import read_histories
 
@@ -113,6 +116,7 @@ def _read_histories(options: _Options) -> list[LabelledHistory]:
         parse_columns(options),
         options["interval"],
         each_file=windows is not None and windows.is_by_name,
+        allow_missing=allow_missing,
     )
     period = _period(options)
     return [_label(history.within(period), windows) for history in histories]

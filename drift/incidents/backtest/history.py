@@ -96,26 +96,29 @@ def read_histories(
     interval_s: float = DEFAULT_INTERVAL_S,
     *,
     each_file: bool = False,
+    allow_missing: bool = False,
 ) -> list[History]:
     """Return the rows of a table as one series, or as one `each_file`.
 
     interval_s: from row to row, where no column has times. Raises DataError for what no model can
-    score.
+    score, missing values too unless `allow_missing`.
     """
     files = find_files(path)
     series = [[file] for file in files] if each_file else [files]
-    return [_read_series(part, columns, interval_s) for part in series]
+    return [_read_series(part, columns, interval_s, allow_missing=allow_missing) for part in series]
 
 
 def _read_series(
     files: Sequence[File],
     columns: Columns,
     interval_s: float,
+    *,
+    allow_missing: bool,
 ) -> History:
     roles = table_roles(files, columns)
     for remark in roles.remarks:
         say(remark)
-    chunks = _read_chunks(files, roles.columns)
+    chunks = _read_chunks(files, roles.columns, allow_missing)
     table = concat(_labelled_alike(chunks))
     history = History(
         name=_series_name(files),
@@ -126,10 +129,14 @@ def _read_series(
     return history.in_order()
 
 
-def _read_chunks(files: Sequence[File], columns: Columns) -> list[Table]:
+def _read_chunks(
+    files: Sequence[File],
+    columns: Columns,
+    allow_missing: bool,
+) -> list[Table]:
     chunks: list[Table] = []
     for split in split_files(files):
-        chunks += read_split(split, columns)
+        chunks += read_split(split, columns, allow_missing=allow_missing)
     if not any(map(len, chunks)):
         raise DataError(f"{files[0].path} has 0 rows")
     return chunks

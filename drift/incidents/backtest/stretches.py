@@ -7,7 +7,7 @@ goes on, as on a platform with `scheduleHours`: no row is scored by a model that
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -18,6 +18,7 @@ from drift.incidents.backtest.history import History
 from drift.incidents.backtest.trainer import HistoryTrainer
 from train.model.bundle import ModelBundle
 from train.settings import TrainSettings
+from train.table.cells import find_flaw
 from train.table.split_scan import ModelFeatures
 from train.table.table import Table
 from train.table.transform.fitted import FittedSteps
@@ -106,7 +107,20 @@ class RegisteredModel:
         if missing:
             names = ", ".join(missing)
             raise DataError(f"{history.name} lacks {names}, which version {self.version} takes")
-        return history.table.select(self._names)
+        return self._filled(history.name, history.table.select(self._names))
+
+    def _filled(self, name: str, rows: Table) -> Table:
+        """The rows with what stands for missing values by the version's own policies."""
+        imputation = self.model.imputation
+        flaw = imputation.first_flaw(rows.X) if imputation else find_flaw(rows.X)
+        if flaw is not None:
+            raise DataError(
+                f"{name}, row {flaw.row + 1}, column {rows.names[flaw.column]!r}: {flaw.reason}, "
+                f"which version {self.version} does not take"
+            )
+        if imputation is None:
+            return rows
+        return replace(rows, X=imputation.fill(rows.X, rows.entities))
 
 
 @dataclass(frozen=True)

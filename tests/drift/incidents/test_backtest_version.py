@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from train.model.fit import fit_part
 from train.model.forest import CompiledForest
 from train.registry.candidate import Candidate
 from train.settings import TrainSettings
+from train.table.impute import Imputation
 from vigil.arrays import Floats
 from vigil.home import Home
 
@@ -87,6 +89,25 @@ def test_a_version_replays_history_and_stands_beside_another(home: Path) -> None
     other = told["compared"]
     assert other["alerts"] > told["alerts"]
     assert {one["model_version"] for one in other["incidents"]} == {"2"}
+
+
+def test_a_version_fills_in_by_its_own_policies(home: Path) -> None:
+    imputation = Imputation(NAMES, ("median", "refuse"), (50.0, 0.0))
+    plain = candidate(0.002)
+    imputing = replace(plain, bundle=replace(plain.bundle, imputation=imputation))
+    version = open_registry(Home(home / "home"), TrainSettings()).register(imputing).version
+    whole = found(run(write_rows(home), "--version", "1", "--json"))
+    gaps = home / "gaps.csv"
+    lines = write_rows(home).read_text().splitlines()
+    lines[100] = lines[100].replace(f",{lines[100].split(',')[1]},", ",,")
+    gaps.write_text("\n".join(lines))
+
+    told = found(run(gaps, "--version", version, "--json"))
+
+    assert told["rows"] == whole["rows"]
+    refused = run(gaps, "--version", "1")
+    assert refused.exit_code == 1
+    assert "row 100, column 'load': the value is missing" in refused.output
 
 
 def test_a_version_or_a_column_that_is_not_there_is_named(home: Path) -> None:
