@@ -33,7 +33,7 @@ up: setup ## the platform on this machine; DATA=path trains on it first
 test: dev ## all tests
 	@$(RUN)python -m pytest -n logical --maxprocesses 4 $(ARGS)
 
-streams: dev ## 10,000 random streams with deaths and errors: each row becomes one result or one dead letter
+streams: dev ## 10,000 random streams of files and of Kinesis, with deaths and errors: each row becomes one result or one dead letter
 	@$(RUN)python -m pytest tests/serve/stream/test_sum_rule.py -n 0 --timeout 7200 --hypothesis-profile thorough $(ARGS)
 
 check: dev ## ruff and pyright

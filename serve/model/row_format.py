@@ -40,24 +40,28 @@ class RowFormat:
 
     imputation: what stands for raw values that are missing, where some may be
     key: names the transform; rows that were made under one key are of no use under another
+    unused: columns of the table that it was trained on that may be sent, and are left out
     """
 
     names: tuple[str, ...]
     transform: FeatureTransform | None = field(default=None, compare=False)
     key: str = ""
     imputation: Imputation | None = field(default=None, compare=False)
+    unused: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, bundle: ModelBundle) -> RowFormat:
         """Return the format of the model's rows."""
         transform = bundle.transform
+        unused = bundle.unused_columns
         if transform is None:
-            return cls(bundle.names, imputation=bundle.imputation)
+            return cls(bundle.names, imputation=bundle.imputation, unused=unused)
         return cls(
             transform.names,
             transform,
             _key(transform_values(transform)),
             bundle.imputation,
+            unused,
         )
 
     @property
@@ -91,6 +95,7 @@ class RowFormat:
             "features": self.names,
             "transform": None if transform is None else transform_values(transform),
             "impute": None if self.imputation is None else self.imputation.to_json(),
+            "unused_columns": sorted(self.unused),
         }
 
     @classmethod
@@ -99,13 +104,15 @@ class RowFormat:
         names = tuple(wire["features"])
         values = wire.get("transform")
         imputation = read_imputation(wire.get("impute"), names)
+        unused = frozenset(wire.get("unused_columns", ()))
         if values is None:
-            return cls(names, imputation=imputation)
+            return cls(names, imputation=imputation, unused=unused)
         return cls(
             names,
             transform_from_values(values),
             _key(values),
             imputation,
+            unused,
         )
 
 

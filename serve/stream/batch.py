@@ -200,6 +200,7 @@ class BatchScorer:
             row_format.names,
             shard.name,
             row_format.imputation,
+            row_format.unused,
         )
         decoded = self._filled(decoded, row_format.imputation)
         records, timeless = _with_needed_times(

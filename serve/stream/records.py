@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -181,13 +181,15 @@ def decode(
     names: FeatureNames,
     shard: str,
     imputation: Imputation | None = None,
+    unused: Collection[str] = frozenset(),
 ) -> tuple[DecodedRecords, list[DeadLetter]]:
     """Sort what is in the records into rows that can be scored, and dead letters with the reason.
 
     A record may hold several of either, and each of them has a position of its own. Values that
-    may be missing by the `imputation` are NaN where they are.
+    may be missing by the `imputation` are NaN where they are; columns that are `unused` are left
+    out.
     """
-    decoder = _BatchDecoder(names, shard, imputation)
+    decoder = _BatchDecoder(names, shard, imputation, unused=unused)
     for raw in records:
         decoder.add(raw)
     return decoder.decoded(), decoder.dead_letters
@@ -201,7 +203,10 @@ class _BatchDecoder:
         names: FeatureNames,
         shard: str,
         imputation: Imputation | None,
+        *,
+        unused: Collection[str],
     ) -> None:
+        self._unused = unused
         self.dead_letters: list[DeadLetter] = []
         self._rows: list[DecodedRow] = []
         self._names = names
@@ -222,11 +227,32 @@ class _BatchDecoder:
     def _refusal(self, source: RawRecord) -> str | None:
         """Take a row; or return why it is none."""
         try:
-            row = _decode_row(source, self._names, self._imputation is not None)
+            row = self._decode_row(source)
         except _NO_ROW as error:
             return str(error)
         self._rows.append(row)
         return None
+
+    def _decode_row(self, source: RawRecord) -> DecodedRow:
+        """The row of a record; raises VigilError, or what the decoder raises."""
+        record = _decode_record(source.data)
+        features = self._feature_row(record)
+        seconds = _seconds_of(record)
+        return DecodedRow(source, record, features, seconds=seconds)
+
+    def _feature_row(self, record: _Record) -> list[float]:
+        row = record.features
+        is_in_order = isinstance(row, list) and len(row) == len(self._names)
+        if is_in_order and isinstance(record, _TypedRecord):
+            return row
+        # What is a value, and what is said of one that is none, is as over HTTP.
+        X = to_matrix(
+            [row],
+            self._names,
+            unused=self._unused,
+            may_miss=self._imputation is not None,
+        )
+        return X[0].tolist()
 
     def _bury(self, source: RawRecord, reason: str) -> None:
         letter = dead_letter(source, self._shard, reason)
@@ -279,18 +305,6 @@ def _open(raw: RawRecord) -> Iterator[tuple[RawRecord, str | None]]:
         yield RawRecord(position, piece.data), piece.refusal
 
 
-def _decode_row(
-    source: RawRecord,
-    names: FeatureNames,
-    may_miss: bool,
-) -> DecodedRow:
-    """The row of a record; raises VigilError, or what the decoder raises."""
-    record = _decode_record(source.data)
-    features = _feature_row(record, names, may_miss)
-    seconds = _seconds_of(record)
-    return DecodedRow(source, record, features, seconds=seconds)
-
-
 def _seconds_of(record: _Record) -> float | None:
     """The time of a record; raises VigilError where it is none, or the entity is none."""
     context = context_of_rows(record, 1)
@@ -332,20 +346,6 @@ def _colons_beside_features(record: _Record) -> int:
     if has_context(record):
         colons += context_colons(record)
     return colons
-
-
-def _feature_row(
-    record: _Record,
-    names: FeatureNames,
-    may_miss: bool,
-) -> list[float]:
-    row = record.features
-    is_in_order = isinstance(row, list) and len(row) == len(names)
-    if is_in_order and isinstance(record, _TypedRecord):
-        return row
-    # What is a value, and what is said of one that is none, is as over HTTP.
-    X = to_matrix([row], names, may_miss=may_miss)
-    return X[0].tolist()
 
 
 def dead_letter(

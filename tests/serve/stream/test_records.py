@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from serve.model.row_format import RowFormat
 from serve.stream.records import DeadLetter, DecodedRecords, RawRecord, Result, decode
 from tests.serve.stream.packing import aggregate, gzipped
 
@@ -94,6 +95,25 @@ def test_a_refused_value_is_named_and_its_letter_can_be_written(
     assert rows.ids == []
     assert word in letter.reason
     assert msgspec.json.decode(msgspec.json.encode(letter))["id"] == key
+
+
+@pytest.mark.parametrize("value", [1, "x", None, True, [1]])
+def test_a_column_that_the_model_does_not_use_is_left_out_whatever_it_holds(value: Any) -> None:
+    features = {" label ": value, "b": 2.0, "a": 1.0}
+    raw = RawRecord("1", json.dumps({"id": 1, "features": features}).encode())
+    rows, letters = decode([raw], NAMES, "s", unused={"label"})
+    assert (rows.X.tolist(), letters) == ([[1.0, 2.0]], [])
+    rows, (letter,) = decode([raw], NAMES, "s")
+    assert rows.ids == []
+    assert "no feature ' label '" in letter.reason
+
+
+def test_a_stream_learns_which_columns_are_not_used() -> None:
+    row_format = RowFormat(NAMES, unused=frozenset({"label", "time"}))
+    wire = json.loads(json.dumps(row_format.to_wire()))
+    assert wire["unused_columns"] == ["label", "time"]
+    assert RowFormat.from_wire(wire) == row_format
+    assert RowFormat.from_wire({"features": NAMES}) == RowFormat(NAMES)
 
 
 def test_entity_and_time_are_carried_as_they_were_sent() -> None:
