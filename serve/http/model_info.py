@@ -81,7 +81,10 @@ class ModelInfoEndpoints:
 
 
 def _example_row(model: LoadedModel) -> dict[str, float]:
-    """The median row of the training data, by the names of its raw features."""
+    """The median row of the training data, by the names of its raw features.
+
+    A feature that the model knows as a distance from its level alone is 0.
+    """
     values = np.round(model.bundle.reference.median, 3).tolist()
     by_name = dict(zip(model.bundle.names, values, strict=True))
-    return {name: by_name[name] for name in model.row_format.names}
+    return {name: by_name.get(name, 0.0) for name in model.row_format.names}

@@ -37,8 +37,9 @@ def looking_back(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vigil]:
     home = tmp_path_factory.mktemp("context")
     write_table(home / "rows.csv")
     vigil = Vigil(home, free_port(), {"VIGIL_DRIFT_MODE": "observe"})
-    train(vigil, "diff:1,mean:3")
+    version = train(vigil, "diff:1,mean:3")
     with vigil.running():
+        vigil.run("promote", version)
         yield vigil
     assert left_of(home) == []
 

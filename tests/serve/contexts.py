@@ -12,6 +12,7 @@ from train.model.bundle import ModelBundle
 from train.model.fit import fit_part
 from train.model.forest import CompiledForest
 from train.table.transform.feature_transform import FeatureTransform
+from train.table.transform.fitted import FittedSteps
 from vigil.arrays import Floats
 from vigil.timestamps import iso_time
 
@@ -21,13 +22,27 @@ COLUMNS = {"entity": "host", "time": "at"}
 BEGIN = 1_795_946_400.0
 
 
-def looking_back(steps: str = STEPS, seed: int = 0, version: str = "7") -> LoadedModel:
-    """A small forest on two raw features and what `steps` makes of them."""
-    transform = FeatureTransform.parse(steps, RAW_NAMES)
+BASELINE = {
+    "baseline.level": np.array([10.0, 10.0]),
+    "baseline.spread": np.ones(2),
+    "baseline.floor": np.full(2, 0.01),
+}
+CALENDAR = {"calendar.level": np.arange(336.0).reshape(168, 2) / 100}
+
+
+def looking_back(
+    steps: str = STEPS,
+    seed: int = 0,
+    version: str = "7",
+    *,
+    fitted: dict[str, Floats] | None = None,
+) -> LoadedModel:
+    """A small forest on two raw features and what `steps`, which have learnt so, make of them."""
+    transform = FeatureTransform.parse(steps, RAW_NAMES, FittedSteps(fitted or {}))
     raw = np.random.default_rng(seed).normal(10, 1, (1000, len(RAW_NAMES)))
-    X = transform.apply(raw)
-    fitted = fit_part(X, trees=20, max_samples=64, max_features=1.0, seed=seed)
-    forest = CompiledForest.compile(fitted)
+    X = transform.apply(raw, times=BEGIN + np.arange(1000.0))
+    grown = fit_part(X, trees=20, max_samples=64, max_features=1.0, seed=seed)
+    forest = CompiledForest.compile(grown)
     scores = forest.score(X)
     about = reference.build_reference(X, transform.outputs, scores, window_rows=100)
     bundle = ModelBundle(
@@ -65,8 +80,10 @@ class EntityRows:
         assert transform is not None
         made = np.empty((len(self.X), len(transform.outputs)))
         names = np.array(self.entities)
+        times = np.array(self.seconds)
         for entity in set(self.entities):
-            made[names == entity] = transform.apply(self.X[names == entity])
+            own = names == entity
+            made[own] = transform.apply(self.X[own], times=times[own])
         return model.bundle.forest.score(made)
 
     def warming(self, model: LoadedModel) -> list[bool]:
@@ -74,6 +91,6 @@ class EntityRows:
         transform = model.bundle.transform
         assert transform is not None
         return [
-            self.entities[:row].count(entity) < transform.length
+            self.entities[:row].count(entity) < transform.warming_rows
             for row, entity in enumerate(self.entities)
         ]

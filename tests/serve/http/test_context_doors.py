@@ -18,9 +18,9 @@ from serve.model.shadow import Shadow
 from serve.settings import ServeSettings
 from serve.stream.scorer import HttpScorer
 from tests.scoring import scoring
-from tests.serve.contexts import BEGIN, RAW_NAMES, EntityRows, looking_back
+from tests.serve.contexts import BASELINE, BEGIN, CALENDAR, RAW_NAMES, EntityRows, looking_back
 from tests.serve.service import INFER, LocalContext, Service
-from tests.serve.stream.streams import read_results, stream_consumer, write_records
+from tests.serve.stream.streams import read_lines, read_results, stream_consumer, write_records
 from train.registry.canary import Canary
 
 Answers = tuple[list[float], list[bool], list[int]]
@@ -157,6 +157,46 @@ async def test_raw_rows_are_scored_as_in_training(
     assert warming == rows.warming(looks_back)
     over = np.array(scores) > looks_back.bundle.threshold.value
     assert labels == np.where(over & ~np.array(warming), -1, 1).tolist()
+
+
+@pytest.mark.parametrize(
+    "door", [predict_all, infer_binary, stream], ids=lambda door: door.__name__
+)
+async def test_level_spread_and_calendar_are_kept_too(door: Door, tmp_path: Path) -> None:
+    steps = "baseline:50,calendar:Europe/Berlin,zscore:3,ewm:4"
+    model = looking_back(steps, fitted=BASELINE | CALENDAR)
+    rows = EntityRows(rows=200)
+    service = Service(model)
+    scores, warming, _ = await door(service, rows, tmp_path)
+    np.testing.assert_allclose(scores, rows.expected(model), rtol=0, atol=1e-12)
+    assert warming == rows.warming(model)
+    assert (await service.ask("GET", "/openapi.json")).status == 200
+
+
+async def test_a_model_of_the_calendar_needs_times_and_keeps_nothing() -> None:
+    kept = LocalContext()
+    model = looking_back("calendar:UTC", fitted=CALENDAR)
+    service = Service(model, context=kept)
+    rows = EntityRows()
+    reply = await service.ask("POST", "/predict", {"instances": rows.X.tolist()})
+    assert (reply.status, reply.json["error"]["field"]) == (422, "time")
+    body = {"instances": rows.X.tolist(), "times": rows.times}
+    answer = (await service.ask("POST", "/predict", body)).json
+    np.testing.assert_allclose(answer["anomaly_score"], rows.expected(model), rtol=0, atol=1e-12)
+    assert "warming" not in answer
+    assert kept.keeper.entities == 0
+
+
+def test_a_record_without_a_time_that_the_model_needs_is_a_dead_letter(tmp_path: Path) -> None:
+    model = looking_back("calendar:UTC", fitted=CALENDAR)
+    timed = {"id": 2, "features": [1, 2], "time": 5}
+    write_records(tmp_path, [{"id": 1, "features": [1, 2]}, timed])
+    with scoring(model) as server:
+        settings = ServeSettings.from_values()
+        done = stream_consumer(tmp_path, HttpScorer(server.url), settings).run(until_end=True)
+    assert done == {"scored": 1, "duplicate": 0, "dead": 1}
+    (letter,) = read_lines(tmp_path / "dead")
+    assert (letter["id"], "time" in letter["reason"]) == (1, True)
 
 
 async def test_a_history_is_served_without_what_is_kept(looks_back: LoadedModel) -> None:
