@@ -4,7 +4,8 @@ residual: what ridge regression on all other features does not explain of each. 
 regressions come from one inverse (Lauritzen, Graphical Models, 1996, section 5.1): with P the
 inverse of the ridged correlation, the residual of feature j is sum_k P_jk z_k / P_jj.
 rotate: random oblique directions, so that a forest that cuts along axes cuts obliquely (Hariri et
-al., Extended Isolation Forest, 2019).
+al., Extended Isolation Forest, 2019), in the space in which all directions have one spread: in the
+space of the features nearly all directions are along what correlated features have in common.
 """
 
 from __future__ import annotations
@@ -22,8 +23,7 @@ _OUTLIER = 5.0  # spreads from the median: what lies further counts as so far
 def fit_residual(X: Floats) -> dict[str, Floats]:
     """Return `centre` [d] and `weights` [d, d] of the residuals of `X` [n, d], in spreads."""
     centre, spread, Z = _standardised(X)
-    correlation = Z.T @ Z / len(Z)
-    precision = np.linalg.inv(correlation + RIDGE * np.eye(len(centre)))
+    precision = np.linalg.inv(_ridged_correlation(Z))
     weights = precision / np.diag(precision)  # a column for each residual
     return {"centre": centre, "weights": np.ascontiguousarray(weights / spread[:, None])}
 
@@ -33,12 +33,13 @@ def fit_rotation(
     directions: int,
     seed: int,
 ) -> dict[str, Floats]:
-    """Return `centre` [d] and `weights` [d, k] of random directions among features in spreads."""
-    centre, spread, _ = _standardised(X)
+    """Return `centre` [d] and `weights` [d, k] of random directions of about unit spread."""
+    centre, spread, Z = _standardised(X)
     rng = np.random.default_rng([seed, directions])
     normals = rng.normal(size=(len(centre), directions))
     units = normals / np.linalg.norm(normals, axis=0)
-    return {"centre": centre, "weights": np.ascontiguousarray(units / spread[:, None])}
+    weights = _whitening(Z) @ units / spread[:, None]
+    return {"centre": centre, "weights": np.ascontiguousarray(weights)}
 
 
 def project_centred(
@@ -50,6 +51,16 @@ def project_centred(
     out = np.zeros((len(X), weights.shape[1]))
     project(X - centre, weights, out)
     return out
+
+
+def _ridged_correlation(Z: Floats) -> Floats:
+    return Z.T @ Z / len(Z) + RIDGE * np.eye(Z.shape[1])
+
+
+def _whitening(Z: Floats) -> Floats:
+    """The inverse root [d, d] of the ridged correlation: rows times it are uncorrelated."""
+    variances, axes = np.linalg.eigh(_ridged_correlation(Z))
+    return axes / np.sqrt(variances) @ axes.T
 
 
 def _standardised(X: Floats) -> tuple[Floats, Floats, Floats]:

@@ -88,6 +88,29 @@ def test_a_host_that_is_odd_where_others_are_normal_is_found_by_its_own_baseline
         assert not alerts[odd, -5:].any()
 
 
+@pytest.mark.parametrize(
+    ("over_time", "least", "most"),
+    [("", 0.0, 0.9), ("residual", 0.95, 1.0), ("rotate:16", 0.95, 1.0)],
+)
+def test_features_that_no_longer_go_together_are_found_by_what_mixes_them(
+    tmp_path: Path, over_time: str, least: float, most: float
+) -> None:
+    rng = np.random.default_rng(0)
+    driver = rng.normal(size=4000)
+    X = np.column_stack([driver, 5 - 2 * driver, rng.normal(size=4000)])
+    X += rng.normal(scale=0.1, size=X.shape)
+    odd = np.flatnonzero((np.abs(driver) > 0.7) & (np.abs(driver) < 1.5))
+    odd = odd[odd >= 3000]
+    X[odd, 1] = 10 - X[odd, 1]  # each value is ordinary
+    at: Floats = 1_700_000_000 + 60 * np.arange(4000, dtype=np.float64)
+    frame = pd.DataFrame(X[:3000], columns=["a", "b", "c"]).assign(at=at[:3000])
+    detector = Detector.fit(frame, tmp_path, over_time)
+    scores = detector.scores(X[:3000], X[3000:], at[3000:])
+    truth = np.zeros(1000, bool)
+    truth[odd - 3000] = True
+    assert least <= roc_auc_score(truth, scores) <= most
+
+
 def weekly_load(weeks: int, holiday: int) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     """Hourly load with quiet week-ends, a batch each Monday, and a holiday on a Wednesday."""
     rng = np.random.default_rng(1)
@@ -97,8 +120,7 @@ def weekly_load(weeks: int, holiday: int) -> tuple[Floats, Floats, NDArray[np.bo
     works = (day % 7 < 5) & ~is_holiday
     load = 20 + works * 40 * np.exp(-(((hour - 14) / 4) ** 2))
     load = load + 90 * ((day % 7 == 0) & (hour >= 8) & (hour < 11))
-    monday = pd.Timestamp("2026-02-02", tz="Europe/Berlin")
-    clocks = monday.tz_localize(None) + pd.to_timedelta(hours, unit="h")
+    clocks = pd.date_range("2026-02-02", periods=len(hours), freq="h")  # a Monday
     times = clocks.tz_localize("Europe/Berlin", ambiguous=True, nonexistent="shift_forward")
     X = np.column_stack([load, 2 * load]) + rng.normal(size=(len(load), 2))
     return X, times.as_unit("s").asi8.astype(np.float64), is_holiday & (hour >= 10) & (hour < 19)
