@@ -14,12 +14,22 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from train.model.distances import correlation_shifts, ks_distance, positive_median
+from train.model.distances import (
+    correlation_shifts,
+    ks_distance,
+    positive_median,
+    quantile_shift,
+)
+from train.model.floors import MIN_FLOOR
 from train.model.reference import Reference
 from vigil.arrays import Flags, Floats
 
 MIN_FACTOR = 5.0  # a unit changes by more; a world that grew, by less
 UNDONE = 0.25  # a distance that falls to this share of itself was made by what has been undone
+FAR_FACTOR = 100.0  # no world grows so much: what is left may be its ordinary restlessness
+UNDONE_OF_FAR = 0.5
+UNDONE_AT_ZERO = 0.6  # a column that rests at zero still does when its sign is turned
+DISJOINT = 0.95  # a distance at which hardly a value is in common
 MIN_GAIN = 0.7  # all distances together must fall to this share: nothing else explains anything
 FAR_BEYOND = 10  # times the largest value of the reference
 MAX_SUSPECTS = 6  # the furthest features are tried for a swap
@@ -83,7 +93,8 @@ class BrokenColumns:
 
     def _is_scaled(self, j: int, factor: float) -> bool:
         """Whether the column is so much larger or smaller that its unit may be another."""
-        is_apart = self.ks_ratio[j] >= 1
+        is_disjoint = _is_far(factor) and self.ks[j] >= DISJOINT
+        is_apart = is_disjoint or self.ks_ratio[j] >= 1
         return _is_wide(factor) and (is_apart or self._is_far_beyond(j))
 
     def _is_far_beyond(self, j: int) -> bool:
@@ -94,9 +105,14 @@ class BrokenColumns:
         """Whether the column is like the reference again without this unit."""
         if not _is_wide(unit):
             return False
-        allowed = UNDONE * self.ks[j]
-        bound = max(self.reference.floors[j], allowed)
-        return self._distance_without(j, unit) <= bound
+        return self._distance_without(j, unit) <= self._left_of(j, unit)
+
+    def _left_of(self, j: int, unit: float) -> float:
+        """The distance that may be left without the unit."""
+        if not _is_far(unit):
+            return max(MIN_FLOOR, UNDONE * self.ks[j])
+        ordinary = min(self.reference.floors[j], UNDONE_OF_FAR)
+        return max(ordinary, UNDONE_OF_FAR * self.ks[j])
 
     def _distance_without(self, j: int, unit: float) -> float:
         usual = self.reference.columns[j]
@@ -108,6 +124,32 @@ class BrokenColumns:
         for j in self._suspects(self.count):
             flipped[j] = self._without_sign(j).is_explanation()
         return flipped
+
+    def on_other_side(self) -> Flags:
+        """Return the columns [d] with values of the other sign alone, that fit when it is turned.
+
+        Of those there is none in the reference.
+        """
+        return np.array([self._is_on_other_side(j) for j in range(self.count)])
+
+    def _is_on_other_side(self, j: int) -> bool:
+        turned = -self.reference.sides[j] * self.columns[j]
+        is_beyond_zero = turned.min() >= 0 and turned.max() > 0
+        if not is_beyond_zero:
+            return False
+        if self.reference.touches_zero[j]:
+            return self._turned_ks(j) <= UNDONE_AT_ZERO * self.ks[j]
+        return self._is_turned_back(j)
+
+    def _turned_ks(self, j: int) -> float:
+        return ks_distance(self.reference.columns[j], -self.columns[j][::-1])
+
+    def _is_turned_back(self, j: int) -> bool:
+        """Whether the column is so much nearer with its sign turned."""
+        usual = self.reference.columns[j]
+        former = quantile_shift(usual, self.columns[j])
+        left = quantile_shift(usual, -self.columns[j][::-1])
+        return left <= UNDONE * former
 
     def _without_sign(self, j: int) -> _Undone:
         columns = {j: -self.columns[j][::-1]}
@@ -213,6 +255,10 @@ class _Undone:
 
 def _is_wide(factor: float) -> bool:
     return max(factor, 1 / factor) >= MIN_FACTOR
+
+
+def _is_far(factor: float) -> bool:
+    return max(factor, 1 / factor) >= FAR_FACTOR
 
 
 def _next_power_of_ten(factor: float) -> float:

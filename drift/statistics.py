@@ -11,16 +11,19 @@ from numpy.typing import NDArray
 from scipy.special import kolmogorov
 
 from drift.broken_columns import BrokenColumns
+from drift.column_match import ColumnMatch
 from train.model.distances import (
     bin_shares,
     correlation_shifts,
     ks_distance,
+    quantile_shift,
     rank_correlation,
 )
 from train.model.reference import Reference
 from vigil.arrays import Flags, Floats
 
 MIN_STUCK_ROWS = 20  # fewer equal values prove nothing
+REST_TIMES = 2.0  # a rest is no longer than so many times the longest
 MIN_CORRELATED_ROWS = 3  # there is no correlation of fewer
 MIN_BIN_SHARE = 1e-4  # of the population stability index
 MIN_ALERT_RATE = 1e-3  # that is expected, for its standard error
@@ -90,6 +93,7 @@ def compare(
     correlation = _correlation(reference, rows)
     shift = _correlation_shift(reference, correlation, len(rows))
     broken = BrokenColumns(reference, window.columns, correlation, ks=ks, correlation_shift=shift)
+    swapped, turned = _misplaced(broken, rows)
     return Statistics(
         ks=ks,
         p=window.p_values(ks),
@@ -100,10 +104,25 @@ def compare(
         missing=window.missing,
         stuck=window.stuck(),
         unit=broken.unit(),
-        flipped=broken.flipped(),
-        swapped=broken.swapped(),
+        flipped=turned,
+        swapped=swapped,
         scores=_scores(reference, scores, threshold) if scores is not None else None,
     )
+
+
+def _misplaced(broken: BrokenColumns, rows: Floats) -> tuple[NDArray[np.int64], Flags]:
+    """The column in each place [d], or -1, and which have their sign turned [d]."""
+    traits = broken.reference.traits
+    if traits is None or not traits.separated or len(rows) < MIN_CORRELATED_ROWS:
+        return broken.swapped(), broken.flipped()
+    match = ColumnMatch(
+        broken.reference,
+        traits,
+        rows=rows,
+        columns=broken.columns,
+        correlation=broken.correlation,
+    )
+    return match.swapped(), match.turned() | broken.on_other_side()
 
 
 @dataclass(frozen=True)
@@ -149,13 +168,7 @@ class _SortedWindow:
         return self._of_each(self._quantile_shift) / self.reference.sd
 
     def _quantile_shift(self, j: int, values: Floats) -> float:
-        """Mean distance of the values to the reference's at the same quantiles."""
-        n = len(self.reference.samples)
-        m = len(values)
-        shares = (np.arange(m) + 0.5) / m
-        ranks = (shares * n).astype(int)
-        usual = self.reference.columns[j][ranks]
-        return np.abs(values - usual).mean()
+        return quantile_shift(self.reference.columns[j], values)
 
     def outside(self) -> Floats:
         return self._of_each(self._share_outside)
@@ -170,7 +183,18 @@ class _SortedWindow:
         """Features [d] with one value in many rows, where the reference never stood still."""
         is_still = np.array([_is_still(values) for values in self.columns])
         is_there = self.missing < 1
-        return self.reference.can_stick & is_still & is_there
+        return self._can_stick() & is_still & is_there
+
+    def _can_stick(self) -> Flags:
+        """Features [d] that the reference did not see rest so long where they are."""
+        if self.reference.traits is None:
+            return self.reference.can_stick
+        return np.array([self._is_beyond_rests(j) for j in range(len(self.columns))])
+
+    def _is_beyond_rests(self, j: int) -> bool:
+        values = self.columns[j]
+        longest = self.reference.longest_rest(j, float(values[0]))
+        return len(values) >= REST_TIMES * longest
 
     def psi(self) -> Floats:
         """Population stability index [d] over the reference's deciles."""

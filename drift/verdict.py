@@ -21,6 +21,7 @@ VerdictKind = Literal["none", "population drift", "data break"]
 MAX_MISSING = 0.2
 MAX_NAMED = 10  # features in a sentence
 MAX_QUIET_SEVERITY = 0.99
+MIN_EFFECT = 0.1  # standard deviations: a smaller shift of the quantiles is of no practical size
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,19 @@ def _significant(reference: Reference, statistics: Statistics, alpha: float) -> 
     """
     is_test = reference.varies | (statistics.ks > 0)
     is_significant = statistics.p * is_test.sum() < alpha
-    return np.where(is_significant, statistics.ks, 0.0)
+    is_large = statistics.wasserstein >= MIN_EFFECT
+    ks = np.where(is_significant & is_large, statistics.ks, 0.0)
+    return np.where(_is_ordinary(reference, statistics), np.minimum(ks, MAX_QUIET_SEVERITY), ks)
+
+
+def _is_ordinary(reference: Reference, statistics: Statistics) -> Flags:
+    """Features [d] that share no value with some block of the reference, and went no further.
+
+    For those any distance is ordinary, unless the values are further away than all of it is wide.
+    """
+    width = (reference.samples[-1] - reference.samples[0]) / reference.sd
+    is_restless = reference.floors >= 1
+    return is_restless & (statistics.wasserstein <= width)
 
 
 def _data_break(broken: tuple[Finding, ...]) -> Verdict:

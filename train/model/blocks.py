@@ -67,17 +67,34 @@ class BlockDistances:
         )
 
 
-def measure_blocks(X: Floats, window_rows: int) -> BlockDistances:
-    """Compare contiguous blocks of `X` [n, d] of at most `window_rows` with all other rows."""
+@dataclass(frozen=True)
+class Block:
+    """Some rows in sequence, with the rank correlations [d, d] of them and of all others."""
+
+    rows: slice
+    correlation: Floats
+    rest_correlation: Floats
+
+
+def cut_blocks(X: Floats, window_rows: int) -> list[Block]:
+    """Return contiguous blocks of `X` [n, d] of at most `window_rows`; none of too few rows."""
     rows = _block_rows(len(X), window_rows)
     blocks = _blocks(len(X), rows)
+    if len(blocks) < _MIN_COMPARED_BLOCKS:
+        return []
+    return [_block(X, block) for block in blocks]
+
+
+def measure_blocks(X: Floats, window_rows: int, blocks: list[Block]) -> BlockDistances:
+    """Compare the blocks of `X` [n, d] with all other rows."""
+    rows = _block_rows(len(X), window_rows)
     expected = _expected_ks(X, rows)
     varies = np.ptp(X, axis=0) > 0
-    if len(blocks) < _MIN_COMPARED_BLOCKS:
+    if not blocks:
         return _no_blocks(varies, expected)
     return BlockDistances(
-        ks=np.array([_block_ks(X, block) for block in blocks]),
-        correlation_shift=np.array([_block_shift(X, block) for block in blocks]),
+        ks=np.array([_block_ks(X, block.rows) for block in blocks]),
+        correlation_shift=np.array([_block_shift(block) for block in blocks]),
         has_long_run=_has_long_run(X, rows),
         varies=varies,
         expected_ks=expected,
@@ -123,15 +140,19 @@ def _block_ks(X: Floats, block: slice) -> Floats:
     return ks_distances(np.sort(rest, axis=0), X[block])
 
 
-def _block_shift(X: Floats, block: slice) -> Floats:
-    """Correlation shifts [d] of one block to the rows outside it."""
+def _block(X: Floats, rows: slice) -> Block:
     step = max(1, len(X) // _MAX_CORRELATION_ROWS)
     thinned = np.delete(
         X,
-        block,
+        rows,
         axis=0,
     )[::step]
-    return correlation_shifts(rank_correlation(thinned), rank_correlation(X[block]))
+    return Block(rows, rank_correlation(X[rows]), rank_correlation(thinned))
+
+
+def _block_shift(block: Block) -> Floats:
+    """Correlation shifts [d] of one block to the rows outside it."""
+    return correlation_shifts(block.rest_correlation, block.correlation)
 
 
 def _has_long_run(X: Floats, rows: int) -> Flags:

@@ -45,6 +45,16 @@ def _counts(a: Floats, b: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     return below, not_above
 
 
+def quantile_shift(a: Floats, b: Floats) -> float:
+    """Return the mean distance of the values of a sorted sample `b` to those of `a` at the same
+    quantiles."""
+    n = len(a)
+    m = len(b)
+    shares = (np.arange(m) + 0.5) / m
+    ranks = (shares * n).astype(int)
+    return float(np.abs(b - a[ranks]).mean())
+
+
 def rank_correlation(X: Floats) -> Floats:
     """Return Spearman's rank correlation [d, d] of the columns of `X` [n, d], which may hold NaN;
     0 where a column is constant.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from train.model.blocks import BlockDistances, measure_blocks
+from train.model.blocks import BlockDistances, cut_blocks, measure_blocks
 from vigil.arrays import Floats
 
 MIN_FLOOR = 0.08  # a KS distance below this is of no practical size, however significant
@@ -180,7 +180,8 @@ def calibrate_floors(
 
 def score_floor(scores: Floats, window_rows: int) -> float:
     """Return the KS distance of anomaly scores [n] up to which a window is ordinary."""
-    blocks = measure_blocks(scores[:, None], window_rows)
+    series = scores[:, None]
+    blocks = measure_blocks(series, window_rows, cut_blocks(series, window_rows))
     return float(
         min(
             1.0,

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from train.model.blocks import measure_blocks
+from train.model.blocks import cut_blocks, measure_blocks
+from train.model.column_costs import QuantileGrid
 from train.model.distances import (
     bin_shares,
     free_sides,
@@ -31,6 +32,8 @@ from train.model.floors import (
     score_floor,
 )
 from train.model.repeats import distinct_rows
+from train.model.separation import measure_traits
+from train.model.traits import ColumnTraits, traits_from_arrays
 from vigil.arrays import Flags, Floats
 from vigil.errors import BundleError
 from vigil.json_types import Fields, JsonObject
@@ -40,6 +43,8 @@ _INNER_DECILES = np.linspace(
     1,
     11,
 )[1:-1]
+_MIN_SIGNED = 20  # values of one sign tell that there is no other
+_NEAR_SHARE = 0.05
 _PERCENTILES = np.arange(101)
 
 # Fields by the names under which a bundle stores them: old bundles stay readable.
@@ -80,6 +85,7 @@ class Reference:
     score_floor                   KS distance of scores up to here is ordinary
     window_rows                   rows of a window that these floors are for
     blocks                        blocks they were calibrated on
+    traits                        what tells the columns apart; None of a bundle that knows none
     """
 
     names: tuple[str, ...]
@@ -97,6 +103,7 @@ class Reference:
     window_rows: int
     blocks: int
     calibration: Calibration
+    traits: ColumnTraits | None = None
 
     @cached_property
     def columns(self) -> Floats:
@@ -105,6 +112,11 @@ class Reference:
         Each lies together in memory, or every search in it would copy it.
         """
         return np.ascontiguousarray(self.samples.T)
+
+    @cached_property
+    def grid(self) -> QuantileGrid:
+        """Distributions of the columns at quantiles of their own."""
+        return QuantileGrid.of(list(self.columns))
 
     @cached_property
     def varies(self) -> Flags:
@@ -133,9 +145,46 @@ class Reference:
         return typical_magnitude(self.samples)
 
     @cached_property
+    def sides(self) -> Floats:
+        """The sign [d] of all values but zeros; 0 where they have both, or are too few to tell."""
+        above = (self.samples > 0).sum(axis=0)
+        below = (self.samples < 0).sum(axis=0)
+        is_one = np.minimum(above, below) == 0
+        is_told = np.maximum(above, below) >= _MIN_SIGNED
+        return np.where(is_one & is_told, np.sign(above - below), 0.0)
+
+    @cached_property
+    def touches_zero(self) -> Flags:
+        """Whether each feature [d] comes so near to zero that zero is a wall to it."""
+        magnitudes = np.abs(self.samples)
+        return np.quantile(magnitudes, _NEAR_SHARE, axis=0) <= _NEAR_SHARE * self.size
+
+    @cached_property
     def bins(self) -> list[tuple[Floats, Floats]]:
         """For each feature the inner edges of its decile bins, and the share of samples in each."""
         return [_decile_bins(column) for column in self.samples.T]
+
+    def longest_rest(self, j: int, value: float) -> float:
+        """Return how many rows feature `j` may keep a value; 0 where no traits are known."""
+        if self.traits is None:
+            return 0.0
+        column = self.columns[j]
+        at = int(np.searchsorted(column, value))
+        is_known = at < len(column) and bool(column[at] == value)
+        return self.traits.rests.longest(j, value, is_known=is_known)
+
+    def tells_stuck(self, j: int, value: float) -> bool:
+        """Return whether a sensor that sticks at a value for a window can be told from rest."""
+        return self.longest_rest(j, value) < self.window_rows
+
+    def tells_swap(self, i: int, j: int) -> bool:
+        """Return whether two columns that are exchanged can be told: they are not alike."""
+        return self.traits is not None and self.traits.tells_apart(i, j)
+
+    def tells_sign(self, j: int) -> bool:
+        """Return whether a turned sign can be told: the column is not symmetric about zero."""
+        has_one_side = bool(self.sides[j] != 0)
+        return has_one_side or (self.traits is not None and self.traits.tells_sign(j))
 
     def nearness(self, ks: Floats, correlation_shift: Floats) -> float:
         """Return how near a window with these distances [d] comes to drift; 1 is drift."""
@@ -176,13 +225,21 @@ class Reference:
             ),
             correlation_floors=np.maximum(self.correlation_floors, prior.correlation_floors),
             score_floor=max(self.score_floor, prior.score_floor),
+            traits=self._traits_with(prior.traits),
         )
+
+    def _traits_with(self, prior: ColumnTraits | None) -> ColumnTraits | None:
+        traits = self.traits
+        if traits is None or prior is None or traits.separated != prior.separated:
+            return traits
+        return traits.with_prior(prior)
 
     def check(self, names: tuple[str, ...]) -> None:
         """Raise BundleError unless this is a sound reference of the features `names`."""
         self._check_shapes(names)
         self._check_finite()
         self._check_ranges()
+        self._check_traits()
 
     def _check_shapes(self, names: tuple[str, ...]) -> None:
         d = len(names)
@@ -213,6 +270,10 @@ class Reference:
                 "out of range"
             )
 
+    def _check_traits(self) -> None:
+        if self.traits is not None and not self.traits.fits(len(self.names)):
+            raise BundleError("the traits of the drift reference's columns do not fit its features")
+
     def _has_positive_floors(self) -> bool:
         return all((getattr(self, field) > 0).all() for field in _POSITIVE)
 
@@ -241,7 +302,8 @@ def build_reference(
     so floors never fall below the prior's.
     """
     X = X[distinct_rows(X)]
-    blocks = measure_blocks(X, window_rows)
+    cut = cut_blocks(X, window_rows)
+    blocks = measure_blocks(X, window_rows, cut)
     is_short = len(X) < MIN_BLOCKS * window_rows
     floors, calibration = calibrate_floors(blocks, budget, is_short=is_short)
     samples = _thin(X, max_rows)
@@ -261,6 +323,7 @@ def build_reference(
         window_rows=window_rows,
         blocks=len(blocks),
         calibration=calibration,
+        traits=measure_traits(X, cut),
     )
     return _not_below(reference, prior)
 
@@ -279,7 +342,8 @@ def reference_to_arrays(
     arrays = {
         name: np.ascontiguousarray(getattr(reference, field)) for name, field in _ARRAYS.items()
     }
-    return arrays, _values(reference)
+    traits = reference.traits.arrays() if reference.traits else {}
+    return arrays | traits, _values(reference)
 
 
 def _values(reference: Reference) -> JsonObject:
@@ -301,6 +365,7 @@ def reference_from_arrays(arrays: Mapping[str, NDArray[Any]], values: Fields) ->
     return Reference(
         names=tuple(values["names"]),
         calibration=Calibration(**values["calibration"]),
+        traits=traits_from_arrays(arrays),
         **stored_arrays,
         **stored_values,
     )

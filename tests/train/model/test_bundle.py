@@ -73,11 +73,15 @@ def assert_same(found: ModelBundle, expected: ModelBundle) -> None:
     )
     np.testing.assert_array_equal(found.golden, expected.golden)
     for part in ("forest", "reference"):
-        for field in fields(getattr(expected, part)):
-            one, other = (
-                getattr(getattr(bundle, part), field.name) for bundle in (found, expected)
-            )
-            assert type(one) is type(other)
+        assert_same_fields(getattr(found, part), getattr(expected, part))
+    assert_same_fields(found.reference.traits, expected.reference.traits)
+
+
+def assert_same_fields(found: Any, expected: Any) -> None:
+    for field in fields(expected):
+        one, other = (getattr(part, field.name) for part in (found, expected))
+        assert type(one) is type(other)
+        if field.name != "traits":
             np.testing.assert_array_equal(one, other)
 
 
