@@ -21,7 +21,10 @@ VerdictKind = Literal["none", "population drift", "data break"]
 MAX_MISSING = 0.2
 MAX_NAMED = 10  # features in a sentence
 MAX_QUIET_SEVERITY = 0.99
-MIN_EFFECT = 0.1  # standard deviations: a smaller shift of the quantiles is of no practical size
+# A shift of the quantiles by fewer standard deviations is of no practical size, unless half of the
+# values have moved: rare large values may make the standard deviation.
+MIN_EFFECT = 0.1
+LARGE_DISTANCE = 0.5
 
 
 @dataclass(frozen=True)
@@ -180,7 +183,7 @@ def _significant(reference: Reference, statistics: Statistics, alpha: float) -> 
     """
     is_test = reference.varies | (statistics.ks > 0)
     is_significant = statistics.p * is_test.sum() < alpha
-    is_large = statistics.wasserstein >= MIN_EFFECT
+    is_large = (statistics.wasserstein >= MIN_EFFECT) | (statistics.ks >= LARGE_DISTANCE)
     ks = np.where(is_significant & is_large, statistics.ks, 0.0)
     return np.where(_is_ordinary(reference, statistics), np.minimum(ks, MAX_QUIET_SEVERITY), ks)
 

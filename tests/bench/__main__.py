@@ -128,9 +128,10 @@ def _measure(name: str, as_json: bool) -> list[dict[str, Any]]:
 
 def _drift(windows: int, trials: int, write_docs: bool, as_json: bool) -> list[dict[str, Any]]:
     from tests.bench import report
-    from tests.bench.drift import drift, page
+    from tests.bench.drift import as_row, drift, page
+    from tests.bench.telemetry import telemetry
 
-    rows = drift(windows, trials)
+    rows = [*drift(windows, trials), *(as_row(ratio, {}) for ratio in telemetry())]
     if write_docs:
         report.write_section(report.DOCS, "Drift", page(rows))
     _tables(as_json, rows)
