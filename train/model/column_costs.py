@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vigil.arrays import Floats
+from vigil.arrays import Flags, Floats
 
 GRID_POINTS = 17  # quantiles of each column at which distributions are compared
 ORDERED = 0  # costs with the steps
@@ -22,7 +22,8 @@ UNORDERED = 1  # and without
 class QuantileGrid:
     """Distributions of d columns, each at quantiles of its own.
 
-    points [d, g]; shares [2, d, g]: of the values below each point, and not above it
+    points [d, g]
+    shares [2, d, g]: of the values below each point, and not above it
     """
 
     points: Floats
@@ -32,29 +33,32 @@ class QuantileGrid:
     def of(cls, columns: Sequence[Floats]) -> QuantileGrid:
         """Return that of sorted columns [d], none of which is empty."""
         points = np.array([_evenly_ranked(column) for column in columns])
-        shares = [_shares_at(points[j], column) for j, column in enumerate(columns)]
-        return cls(points, np.stack(shares, axis=1))
+        return cls(points, _shares_at_own(points, columns))
 
     def shares_of(self, columns: Sequence[Floats]) -> Floats:
         """Return the shares [m, 2, d, g] of other sorted columns at the points of all."""
-        return np.array([_shares_at(self.points, column) for column in columns])
+        shares = [_shares_at(self.points, column) for column in columns]
+        return np.array(shares)
 
     def own_shares_of(self, columns: Sequence[Floats]) -> Floats:
         """Return the shares [2, d, g] of other sorted columns, each at the points of its place."""
-        shares = [_shares_at(self.points[j], column) for j, column in enumerate(columns)]
-        return np.stack(shares, axis=1)
+        return _shares_at_own(self.points, columns)
 
     def take(self, numbers: NDArray[np.intp]) -> QuantileGrid:
         """Return the grid of some of the columns."""
-        return QuantileGrid(self.points[numbers], self.shares[:, numbers])
+        points = self.points[numbers]
+        shares = self.shares[:, numbers]
+        return QuantileGrid(points, shares)
 
     def distances(self, columns: Sequence[Floats]) -> Floats:
         """Return the distances [m, d] of other sorted columns to each of these."""
-        return distances_between(self.shares_of(columns), self.shares)
+        shares = self.shares_of(columns)
+        return distances_between(shares, self.shares)
 
     def own_distances(self, columns: Sequence[Floats]) -> Floats:
         """Return the distances [d] of other sorted columns, each in its place."""
-        return distances_between(self.own_shares_of(columns), self.shares)
+        shares = self.own_shares_of(columns)
+        return distances_between(shares, self.shares)
 
 
 def distances_between(shares: Floats, others: Floats) -> Floats:
@@ -63,38 +67,76 @@ def distances_between(shares: Floats, others: Floats) -> Floats:
     return differences.max(axis=(-3, -1))
 
 
-def correlation_costs(window: Floats, reference: Floats, varying: int) -> Floats:
-    """Return how badly the correlations of each column fit each place [d, d].
+@dataclass(frozen=True)
+class CorrelationCosts:
+    """Root mean square differences of the rank correlations [d, d] of a window and a reference.
 
-    It is the root mean square difference of its correlations [d, d] with the columns that vary,
-    but for those with itself and with the column of that place.
+    varies [d]: which columns do; with the others there are no correlations
     """
-    squares = _squared_distances(window, reference)
-    with_itself = (np.diag(window)[:, None] - reference.T) ** 2
-    with_place = (window - np.diag(reference)) ** 2
-    np.fill_diagonal(with_place, 0)
-    left = np.maximum(squares - with_itself - with_place, 0)
-    return np.sqrt(left / max(varying - 1, 1))
+
+    window: Floats
+    reference: Floats
+    varies: Flags
+
+    def at_all(self) -> Floats:
+        """Return how badly each column fits each place [d, d].
+
+        Its correlations with itself and with the column of that place are left out.
+        """
+        left = self._squares - self._with_itself - self._with_place
+        return self._root_mean(left)
+
+    def at_own(self) -> Floats:
+        """Return how badly each column [d] fits its own place."""
+        return self._root_mean(_squares_of_others(self.window - self.reference))
+
+    def turned(self) -> Floats:
+        """Return how badly each column [d] fits its own place with its sign turned."""
+        return self._root_mean(_squares_of_others(self.window + self.reference))
+
+    @property
+    def _squares(self) -> Floats:
+        """Squared distances [d, d] of the rows of one to those of the other."""
+        window = (self.window**2).sum(axis=1)
+        reference = (self.reference**2).sum(axis=1)
+        products = self.window @ self.reference.T
+        return window[:, None] + reference - 2 * products
+
+    @property
+    def _with_itself(self) -> Floats:
+        own = np.diag(self.window)
+        return (own[:, None] - self.reference.T) ** 2
+
+    @property
+    def _with_place(self) -> Floats:
+        own = np.diag(self.reference)
+        squares = (self.window - own) ** 2
+        np.fill_diagonal(squares, 0)
+        return squares
+
+    def _root_mean(self, squares: Floats) -> Floats:
+        others = max(int(self.varies.sum()) - 1, 1)
+        positive = np.maximum(squares, 0)  # rounding may make it less
+        return np.sqrt(positive / others)
 
 
-def own_correlation_costs(window: Floats, reference: Floats, varying: int) -> Floats:
-    """Return how badly each column [d] fits its own place."""
-    squares = (window - reference) ** 2
-    np.fill_diagonal(squares, 0)
-    return np.sqrt(squares.sum(axis=1) / max(varying - 1, 1))
-
-
-def sum_costs(values: Floats, steps: Floats, correlations: Floats) -> Floats:
+def sum_costs(
+    values: Floats,
+    steps: Floats,
+    correlations: Floats,
+) -> Floats:
     """Return the costs [2, ..] with the steps and without."""
     unordered = values + correlations
-    return np.stack([unordered + steps, unordered])
+    ordered = unordered + steps
+    return np.stack([ordered, unordered])
 
 
 def gains_of_exchange(costs: Floats) -> Floats:
     """Return how much better two columns fit in each other's places, by costs [.., d, d]."""
     own = np.diagonal(costs, axis1=-2, axis2=-1)
-    in_place = own[..., :, None] + own[..., None, :]
-    return in_place - costs - np.swapaxes(costs, -2, -1)
+    former = own[..., :, None] + own[..., None, :]
+    left = costs + np.swapaxes(costs, -2, -1)
+    return former - left
 
 
 def sorted_columns(X: Floats) -> list[Floats]:
@@ -104,7 +146,8 @@ def sorted_columns(X: Floats) -> list[Floats]:
     """
     if np.isnan(X).any():
         return [_sorted_or_zero(column) for column in X.T]
-    return list(np.ascontiguousarray(np.sort(X, axis=0).T))
+    ordered = np.sort(X, axis=0)
+    return list(np.ascontiguousarray(ordered.T))
 
 
 def sorted_steps(X: Floats) -> list[Floats]:
@@ -112,9 +155,8 @@ def sorted_steps(X: Floats) -> list[Floats]:
 
     To and from a missing value there is none.
     """
-    if len(X) < 2:
-        return sorted_columns(np.zeros((1, X.shape[1])))
-    return sorted_columns(np.diff(X, axis=0))
+    steps = np.diff(X, axis=0) if len(X) > 1 else np.zeros((1, X.shape[1]))
+    return sorted_columns(steps)
 
 
 def turned_columns(columns: Sequence[Floats]) -> list[Floats]:
@@ -122,24 +164,39 @@ def turned_columns(columns: Sequence[Floats]) -> list[Floats]:
     return [-column[::-1] for column in columns]
 
 
+def _squares_of_others(differences: Floats) -> Floats:
+    """Sums [d] of the squares of the rows, without the diagonal."""
+    squares = differences**2
+    np.fill_diagonal(squares, 0)
+    return squares.sum(axis=1)
+
+
 def _sorted_or_zero(column: Floats) -> Floats:
     present = column[~np.isnan(column)]
     return np.sort(present) if len(present) else np.zeros(1)
 
 
-def _squared_distances(a: Floats, b: Floats) -> Floats:
-    """Between all rows of two matrices [d, d]."""
-    norms = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None]
-    return norms - 2 * a @ b.T
-
-
 def _evenly_ranked(column: Floats) -> Floats:
-    ranks = np.linspace(0, len(column) - 1, GRID_POINTS).round().astype(int)
-    return column[ranks]
+    ranks = np.linspace(
+        0,
+        len(column) - 1,
+        GRID_POINTS,
+    )
+    return column[ranks.round().astype(int)]
+
+
+def _shares_at_own(points: Floats, columns: Sequence[Floats]) -> Floats:
+    pairs = zip(points, columns, strict=True)
+    shares = [_shares_at(own, column) for own, column in pairs]
+    return np.stack(shares, axis=1)
 
 
 def _shares_at(points: Floats, column: Floats) -> Floats:
     """Shares [2, *points] of the values of a sorted column below and not above the points."""
     below = np.searchsorted(column, points)
-    not_above = np.searchsorted(column, points, side="right")
+    not_above = np.searchsorted(
+        column,
+        points,
+        side="right",
+    )
     return np.stack([below, not_above]) / len(column)

@@ -140,6 +140,12 @@ class Reference:
         return np.where(sd > 0, sd, 1.0)
 
     @cached_property
+    def width(self) -> Floats:
+        """How many standard deviations [d] there are from the lowest value to the highest."""
+        widths = self.samples[-1] - self.samples[0]
+        return widths / self.sd
+
+    @cached_property
     def size(self) -> Floats:
         """Typical magnitude [d] of the values: what a change of unit multiplies."""
         return typical_magnitude(self.samples)
@@ -172,19 +178,6 @@ class Reference:
         at = int(np.searchsorted(column, value))
         is_known = at < len(column) and bool(column[at] == value)
         return self.traits.rests.longest(j, value, is_known=is_known)
-
-    def tells_stuck(self, j: int, value: float) -> bool:
-        """Return whether a sensor that sticks at a value for a window can be told from rest."""
-        return self.longest_rest(j, value) < self.window_rows
-
-    def tells_swap(self, i: int, j: int) -> bool:
-        """Return whether two columns that are exchanged can be told: they are not alike."""
-        return self.traits is not None and self.traits.tells_apart(i, j)
-
-    def tells_sign(self, j: int) -> bool:
-        """Return whether a turned sign can be told: the column is not symmetric about zero."""
-        has_one_side = bool(self.sides[j] != 0)
-        return has_one_side or (self.traits is not None and self.traits.tells_sign(j))
 
     def nearness(self, ks: Floats, correlation_shift: Floats) -> float:
         """Return how near a window with these distances [d] comes to drift; 1 is drift."""

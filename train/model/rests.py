@@ -15,7 +15,8 @@ KEPT_RESTS = 3  # values that are kept of each feature
 class Rests:
     """The values at which each of d features rests longest, the longest first.
 
-    values [d, 3]; runs [d, 3]: most rows in sequence at each, 0 where there are not so many
+    values [d, 3]
+    runs   [d, 3]: most rows in sequence at each, 0 where there are not so many
     """
 
     values: Floats
@@ -24,8 +25,8 @@ class Rests:
     @classmethod
     def of(cls, X: Floats) -> Rests:
         """Return those of the rows `X` [n, d], in time order."""
-        found = [_longest(*_runs(column)) for column in X.T]
-        return cls(*np.array(found).transpose(1, 0, 2))
+        runs = [_Runs.of(column) for column in X.T]
+        return _longest_of(runs)
 
     def longest(
         self,
@@ -39,32 +40,65 @@ class Rests:
         One that the reference has (`is_known`) it has not kept for longer than the last that is
         here. Of another nothing is told but how long the feature has rested elsewhere.
         """
-        is_value = (self.values[j] == value) & (self.runs[j] > 0)
-        if is_value.any():
-            return float(self.runs[j][is_value].max())
-        return float(self.runs[j, -1 if is_known else 0])
+        runs = self.runs[j]
+        is_here = self.values[j] == value
+        at_value = runs[is_here].max(initial=0)
+        if at_value > 0:
+            return float(at_value)
+        return float(runs[-1] if is_known else runs[0])
 
     def joined(self, other: Rests) -> Rests:
         """Return those of both, on the same features."""
-        values = np.concatenate([self.values, other.values], axis=1)
-        runs = np.concatenate([self.runs, other.runs], axis=1)
-        found = [_longest(*of_one) for of_one in zip(values, runs, strict=True)]
-        return Rests(*np.array(found).transpose(1, 0, 2))
+        features = range(len(self.values))
+        runs = [self._runs_with(other, j) for j in features]
+        return _longest_of(runs)
+
+    def _runs_with(self, other: Rests, j: int) -> _Runs:
+        values = np.concatenate([self.values[j], other.values[j]])
+        rows = np.concatenate([self.runs[j], other.runs[j]])
+        return _Runs(values, rows)
 
 
-def _runs(column: Floats) -> tuple[Floats, Floats]:
-    """Values of a column and how many rows each stood, in sequence."""
-    changes = np.concatenate([[True], np.diff(column) != 0, [True]])
-    starts = np.flatnonzero(changes)
-    return column[starts[:-1]], np.diff(starts).astype(np.float64)
+@dataclass(frozen=True)
+class _Runs:
+    """Values of one feature, and for how many rows in sequence it kept them."""
+
+    values: Floats
+    rows: Floats
+
+    @classmethod
+    def of(cls, column: Floats) -> _Runs:
+        changes = np.flatnonzero(np.diff(column)) + 1
+        ends = np.append(changes, len(column))
+        starts = np.insert(changes, 0, 0)
+        rows = np.asarray(ends - starts, np.float64)
+        return cls(column[starts], rows)
+
+    def distinct(self) -> _Runs:
+        """Each value once, with its longest run."""
+        values, which = np.unique(self.values, return_inverse=True)
+        longest = np.zeros(len(values))
+        np.maximum.at(longest, which, self.rows)
+        return _Runs(values, longest)
+
+    def longest(self) -> _Runs:
+        """The values with the longest runs; 0 where there are not so many."""
+        distinct = self.distinct()
+        order = np.argsort(-distinct.rows, kind="stable")
+        kept = order[:KEPT_RESTS]
+        values = _padded(distinct.values[kept])
+        rows = _padded(distinct.rows[kept])
+        return _Runs(values, rows)
 
 
-def _longest(values: Floats, runs: Floats) -> Floats:
-    """The values [3] with the longest runs, and those [3]."""
-    distinct, which = np.unique(values, return_inverse=True)
-    longest = np.zeros(len(distinct))
-    np.maximum.at(longest, which, runs)
-    order = np.argsort(-longest, kind="stable")[:KEPT_RESTS]
-    found = np.zeros((2, KEPT_RESTS))
-    found[:, : len(order)] = distinct[order], longest[order]
-    return found
+def _longest_of(runs: list[_Runs]) -> Rests:
+    kept = [of_feature.longest() for of_feature in runs]
+    values = [of_feature.values for of_feature in kept]
+    rows = [of_feature.rows for of_feature in kept]
+    return Rests(np.array(values), np.array(rows))
+
+
+def _padded(values: Floats) -> Floats:
+    padded = np.zeros(KEPT_RESTS)
+    padded[: len(values)] = values
+    return padded

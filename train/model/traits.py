@@ -40,7 +40,8 @@ class ColumnTraits:
 
     @cached_property
     def step_grid(self) -> QuantileGrid:
-        return QuantileGrid.of(list(np.ascontiguousarray(self.steps.T)))
+        columns = np.ascontiguousarray(self.steps.T)
+        return QuantileGrid.of(list(columns))
 
     @cached_property
     def rests(self) -> Rests:
@@ -53,11 +54,15 @@ class ColumnTraits:
 
     def tells_apart(self, i: int, j: int) -> bool:
         """Return whether no block of the reference shows the two columns to be alike."""
-        return bool(self.separated and self.separation[ORDERED, i, j] >= MIN_SEPARATION)
+        if not self.separated:
+            return False
+        return bool(self.separation[ORDERED, i, j] >= MIN_SEPARATION)
 
     def tells_sign(self, j: int) -> bool:
         """Return whether no block shows the column to be like itself with its sign turned."""
-        return bool(self.separated and self.sign_separation[ORDERED, j] >= MIN_SEPARATION)
+        if not self.separated:
+            return False
+        return bool(self.sign_separation[ORDERED, j] >= MIN_SEPARATION)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays by their names, which are those in a bundle."""
@@ -65,25 +70,30 @@ class ColumnTraits:
 
     def fits(self, features: int) -> bool:
         """Return whether these are sound traits of so many features."""
-        d = self.separated
-        is_of_all = d in (0, features)
-        return is_of_all and self._has_shapes(d, features) and self._has_values()
+        is_of_all = self.separated in (0, features)
+        return is_of_all and self._has_shapes(features) and self._has_values()
 
-    def _has_shapes(self, d: int, features: int) -> bool:
-        shapes = {
+    def _has_shapes(self, features: int) -> bool:
+        found = {name: array.shape for name, array in self.arrays().items()}
+        steps = found.pop("steps")
+        has_steps = len(steps) == 2 and steps[0] > 0 and steps[1] == self.separated
+        return has_steps and found == self._shapes(features)
+
+    def _shapes(self, features: int) -> dict[str, tuple[int, ...]]:
+        """Shapes of the arrays but the steps, by name."""
+        d = self.separated
+        return {
+            "step_floors": (d,),
             "separation": (2, d, d),
             "sign_separation": (2, d),
             "rest_values": (features, KEPT_RESTS),
             "rest_runs": (features, KEPT_RESTS),
         }
-        found = {name: getattr(self, name).shape for name in shapes}
-        has_steps = self.steps.ndim == 2 and self.steps.shape[1] == d and len(self.steps) > 0
-        return found == shapes and has_steps and self.step_floors.ndim == 1
 
     def _has_values(self) -> bool:
-        are_finite = all(np.isfinite(array).all() for array in self.arrays().values())
-        is_sorted = (np.diff(self.steps, axis=0) >= 0).all()
-        return bool(are_finite and is_sorted and (self.rest_runs >= 0).all())
+        are_finite = [np.isfinite(array).all() for array in self.arrays().values()]
+        is_sorted = np.diff(self.steps, axis=0) >= 0
+        return all(are_finite) and bool(is_sorted.all())
 
     def with_prior(self, prior: ColumnTraits) -> ColumnTraits:
         """Return traits that promise no more than those of the reference before.
@@ -91,11 +101,14 @@ class ColumnTraits:
         A short window of new rows may by chance not show how alike two columns can be.
         """
         rests = self.rests.joined(prior.rests)
+        step_floors = np.maximum(self.step_floors, prior.step_floors)
+        separation = np.minimum(self.separation, prior.separation)
+        sign_separation = np.minimum(self.sign_separation, prior.sign_separation)
         return replace(
             self,
-            step_floors=np.maximum(self.step_floors, prior.step_floors),
-            separation=np.minimum(self.separation, prior.separation),
-            sign_separation=np.minimum(self.sign_separation, prior.sign_separation),
+            step_floors=step_floors,
+            separation=separation,
+            sign_separation=sign_separation,
             rest_values=rests.values,
             rest_runs=rests.runs,
         )

@@ -10,9 +10,8 @@ from train.model.blocks import cut_blocks
 from train.model.column_costs import (
     ORDERED,
     UNORDERED,
+    CorrelationCosts,
     QuantileGrid,
-    correlation_costs,
-    own_correlation_costs,
     sorted_columns,
     sorted_steps,
 )
@@ -121,10 +120,11 @@ def test_a_correlation_costs_nothing_at_the_place_that_a_column_came_from() -> N
     reference = rank_correlation(world(4000))
     order = [WHITE, ALIKE, TIED, SLOW]
     exchanged = reference[np.ix_(order, order)]
-    costs = correlation_costs(exchanged, reference, 4)
+    found = CorrelationCosts(exchanged, reference, np.ones(4, bool))
+    costs = found.at_all()
     assert costs[SLOW, TIED] == pytest.approx(0, abs=1e-6)
     assert costs[TIED, SLOW] == pytest.approx(0, abs=1e-6)
-    np.testing.assert_allclose(np.diag(costs), own_correlation_costs(exchanged, reference, 4))
+    np.testing.assert_allclose(np.diag(costs), found.at_own())
 
 
 def test_steps_are_none_to_and_from_a_missing_value() -> None:
