@@ -67,8 +67,8 @@ def _governor_sentence(status: Fields) -> str:
 def spark(trend: Sequence[float]) -> str:
     """How near each of the last windows came to the floor: a full block has reached it."""
     highest = len(BLOCKS) - 1
-    levels = [min(int(over_floor * highest), highest) for over_floor in trend]
-    return "".join(BLOCKS[level] for level in levels)
+    levels = [int(over_floor * highest) for over_floor in trend]
+    return "".join(BLOCKS[min(level, highest)] for level in levels)
 
 
 @drift.command("mode")

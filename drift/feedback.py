@@ -157,14 +157,19 @@ class Feedback:
     def _match_waiting(self, batch: AnsweredRows) -> None:
         awaited = {key.request for key in self._waiting}
         answers = _rows_of([batch], awaited)
-        for key in answers.keys() & self._waiting.keys():
+        matched = answers.keys() & self._waiting.keys()
+        for key in matched:
             anomaly = self._waiting.pop(key)
             label = Label(key.request, anomaly, key.row)
             self._labels.put(key, label.of(answers[key]))
         if answers:
             self._save()
 
-    def tell(self, labels: list[Label], captured: CapturedWindows | None = None) -> dict[str, int]:
+    def tell(
+        self,
+        labels: list[Label],
+        captured: CapturedWindows | None = None,
+    ) -> dict[str, int]:
         """Take in labels; the last word on a row counts.
 
         Says how many were matched, and how many wait for their rows.
@@ -172,26 +177,28 @@ class Feedback:
         What is not remembered here is looked for among the `captured` rows.
         """
         answers = self._answers_to(labels)
-        missing = {label.request_id for label in labels if label.key not in answers}
-        if captured is not None and missing:
-            answers = _rows_of(captured.answers(missing), missing) | answers
-        waiting = sum(not self._take(label, answers) for label in labels)
+        if captured is not None:
+            answers = _captured_answers(labels, answers, captured) | answers
+        taken = [self._take(label, answers) for label in labels]
+        matched = sum(taken)
         self._save()
-        return {"matched": len(labels) - waiting, "waiting": waiting}
+        return {"matched": matched, "waiting": len(labels) - matched}
 
     def _answers_to(self, labels: Iterable[Label]) -> _AnswersByKey:
         """What is remembered of the rows that are labelled."""
-        labelled = {key: row.answer for key, row in self._labels.items()}
         requests = {label.request_id for label in labels}
-        return labelled | self._answers.rows_of(requests)
+        labelled = {key: row.answer for key, row in self._labels.items()}
+        answered = self._answers.rows_of(requests)
+        return labelled | answered
 
     def _take(self, label: Label, answers: _AnswersByKey) -> bool:
         """Take in a label; return whether its row is among the answers."""
-        answer = answers.get(label.key)
+        key = label.key
+        answer = answers.get(key)
         if answer is None:
-            self._waiting.put(label.key, label.anomaly)
+            self._waiting.put(key, label.anomaly)
             return False
-        self._labels.put(label.key, label.of(answer))
+        self._labels.put(key, label.of(answer))
         return True
 
     def figures(self, version: str | None = None) -> JsonObject:
@@ -249,10 +256,12 @@ class Feedback:
 
     def _save(self) -> None:
         self._tell_metrics()
-        labels = [(*key, *row) for key, row in self._labels.items()]
-        waiting = [(*key, anomaly) for key, anomaly in self._waiting.items()]
+        stored = {
+            "labels": [(*key, *row) for key, row in self._labels.items()],
+            "waiting": [(*key, anomaly) for key, anomaly in self._waiting.items()],
+        }
         try:
-            write_json(self._file, {"labels": labels, "waiting": waiting})
+            write_json(self._file, stored)
         except OSError as error:
             log.warning("the feedback cannot be written: %s", error)
 
@@ -266,10 +275,23 @@ def _rows_of(batches: Iterable[AnsweredRows], requests: _Requests) -> _AnswersBy
     """Answers to the rows of these requests."""
     answers: _AnswersByKey = {}
     for batch in batches:
-        for i, key in enumerate(_row_keys(batch)):
+        rows = zip(_row_keys(batch), batch.alerts, strict=True)
+        for key, alert in rows:
             if key.request in requests:
-                answers[key] = AnsweredRow(bool(batch.alerts[i]), batch.version)
+                answers[key] = AnsweredRow(bool(alert), batch.version)
     return answers
+
+
+def _captured_answers(
+    labels: Iterable[Label],
+    answers: _AnswersByKey,
+    captured: CapturedWindows,
+) -> _AnswersByKey:
+    """Answers among the captured rows to those labels that have none yet."""
+    missing = {label.request_id for label in labels if label.key not in answers}
+    if not missing:
+        return {}
+    return _rows_of(captured.answers(missing), missing)
 
 
 def _read_label(

@@ -71,11 +71,13 @@ class DriftMonitor:
     async def ingest(self, report: Fields) -> dict[str, float | None]:
         """Take in a replica's report; the answer has what every response says of drift."""
         await asyncio.to_thread(self._ingest, report)
-        answer = MonitorAnswer(self._watch.severity, self._watch.rollout.stopped)
+        watch = self._watch
+        answer = MonitorAnswer(watch.severity, watch.rollout.stopped)
         return answer.to_wire()
 
     def _ingest(self, report: Fields) -> None:
-        self._watch.ingest(ReplicaReport.from_wire(report), time.time())
+        received = ReplicaReport.from_wire(report)
+        self._watch.ingest(received, time.time())
 
     async def status(self) -> JsonObject:
         return await asyncio.to_thread(self._watch.status, time.time())

@@ -58,16 +58,20 @@ def render_policies_page() -> str:
 
 
 def _entry(rule: Rule, configs: dict[str, PolicyConfig]) -> str:
-    settings = {name: config.setting(rule.name) for name, config in configs.items()}
-    levels = ", ".join(f"{name} {_level(rule, each)}" for name, each in settings.items())
     lines = [
         f"\n### {rule.name}\n\n{rule.description} {rule.fix}\n",
-        f"- severity {rule.severity}; default {rule.level}; {levels}",
+        f"- severity {rule.severity}; default {rule.level}; {_levels(rule, configs)}",
         f"- standard: {', '.join(rule.standards) or 'own'}",
         f"- judges {_judged_types(rule)}",
         *_params(rule),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _levels(rule: Rule, configs: dict[str, PolicyConfig]) -> str:
+    """The level of a rule in each environment."""
+    settings = {name: config.setting(rule.name) for name, config in configs.items()}
+    return ", ".join(f"{name} {_level(rule, each)}" for name, each in settings.items())
 
 
 def _judged_types(rule: Rule) -> str:

@@ -169,14 +169,17 @@ def judge(
     setup: TrainingSetup,
 ) -> Assessment:
     """Measure a challenger, alone and beside the champion, and have the gate judge it."""
-    metrics = _evaluate_on(setup.data.held_out, challenger, challenger)
-    metrics |= standalone_metrics(challenger, setup)
-    metrics |= _held_out_distance(setup.data)
+    held_out = setup.data.held_out
+    metrics = {
+        **_evaluate_on(held_out, challenger, challenger),
+        **standalone_metrics(challenger, setup),
+        **_held_out_distance(setup.data),
+    }
     rival: dict[str, float] | None = None
     # Another table is another detector: its rows mean nothing to the champion.
     if champion and champion.names == challenger.names:
-        rival = _evaluate_on(setup.data.held_out, champion, challenger)
-        metrics |= compare_with_champion(challenger, champion, setup.data.held_out)
+        rival = _evaluate_on(held_out, champion, challenger)
+        metrics |= compare_with_champion(challenger, champion, held_out)
     verdict = gate.judge_challenger(
         metrics,
         rival,
@@ -184,7 +187,8 @@ def judge(
         drifted=setup.is_retraining,
     )
     metrics |= _test_metrics(challenger, setup.data.test)
-    return Assessment(metrics | _prefixed("champion_", rival or {}), verdict)
+    metrics |= _prefixed("champion_", rival or {})
+    return Assessment(metrics, verdict)
 
 
 def _held_out_distance(data: TrainingData) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from sklearn.ensemble import IsolationForest
@@ -49,24 +50,28 @@ def recalibrate(
     if champion is None:
         raise RegistryError("there is no champion to recalibrate; `vigil promote V` names one")
     bundle = registry.fetch(champion, home.cache)
-    rows = read_captured(captured or home.captured, since)
-    if rows is None or rows.names != bundle.names or len(rows) < MIN_ROWS:
-        count = 0 if rows is None else len(rows)
-        raise DataError(
-            f"{count} captured rows of the champion's features since {since:.0f}; "
-            f"{MIN_ROWS} are needed"
-        )
-    budget = alert_rate or bundle.threshold.budget
     recalibrated = _Recalibrated(
         champion,
         bundle,
-        rows,
-        budget,
+        _captured_rows(bundle, captured or home.captured, since),
+        alert_rate or bundle.threshold.budget,
         None if judged is None else score_judged(bundle, judged),
     )
     fitted = registry.forest(champion)
     forest.set_threshold(fitted, recalibrated.threshold.value)
     return registry.register(recalibrated.candidate(fitted))
+
+
+def _captured_rows(bundle: ModelBundle, where: str | Path, since: float) -> Table:
+    """Captured rows of the features of a model; raises DataError when they are too few."""
+    rows = read_captured(where, since)
+    count = len(rows) if rows is not None else 0
+    if rows is None or rows.names != bundle.names or count < MIN_ROWS:
+        raise DataError(
+            f"{count} captured rows of the champion's features since {since:.0f}; "
+            f"{MIN_ROWS} are needed"
+        )
+    return rows
 
 
 class _Recalibrated:

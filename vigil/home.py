@@ -56,15 +56,19 @@ def use_ray_token(home: Home) -> Path:
     path = home.state / "ray-token"
     if not path.exists():
         with explain_write_errors(home.root):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}.{os.getpid()}")
-            temporary.touch(mode=0o600)
-            temporary.write_text(secrets.token_hex(32))
-            temporary.replace(path)
+            _make_token(path)
     if "RAY_AUTH_TOKEN" not in os.environ:
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(path)}
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     return path
+
+
+def _make_token(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.touch(mode=0o600)
+    temporary.write_text(secrets.token_hex(32))
+    temporary.replace(path)
 
 
 def sqlite_uri(file: Path) -> str:

@@ -290,16 +290,21 @@ def read_settings_file(file: Path) -> dict[str, JsonObject]:
         if os.environ.get(SETTINGS_FILE_VARIABLE) is not None:
             raise BadSettings(f"{SETTINGS_FILE_VARIABLE}: there is no file {file}")
         return {}
-    try:
-        content = yaml.safe_load(file.read_text("utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BadSettings(f"{file} is not YAML: {error}") from error
+    content = _read_yaml(file)
     if not _is_object_of_objects(content):
         raise BadSettings(f"{file}: it must have an object each for {', '.join(ROOM_NAMES)}")
     unknown = [str(name) for name in content if name not in ROOM_NAMES]
     if unknown:
         raise BadSettings(f"{file}: {', '.join(unknown)}: the objects are {', '.join(ROOM_NAMES)}")
     return {room: values or {} for room, values in content.items()}
+
+
+def _read_yaml(file: Path) -> Any:
+    """The content of a file; an empty object where it has none."""
+    try:
+        return yaml.safe_load(file.read_text("utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BadSettings(f"{file} is not YAML: {error}") from error
 
 
 def _is_object_of_objects(content: Any) -> bool:

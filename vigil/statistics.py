@@ -36,15 +36,20 @@ def histogram_quantile(q: float, cumulative: Mapping[float, float]) -> float | N
     a bucket values are taken to be even. None for an empty histogram.
     """
     bounds = sorted(cumulative)
-    if not bounds or cumulative[bounds[-1]] <= 0:
+    count = cumulative[bounds[-1]] if bounds else 0
+    if count <= 0:
         return None
-    rank = q * cumulative[bounds[-1]]
+    rank = q * count
     place = next(i for i, bound in enumerate(bounds) if cumulative[bound] >= rank)
-    upper = bounds[place]
     lower = bounds[place - 1] if place else 0.0
     below = cumulative[lower] if place else 0.0
+    upper = bounds[place]
     if math.isinf(upper):
         return lower
-    inside = cumulative[upper] - below
-    share = (rank - below) / inside if inside else 1.0
+    share = _share_of_bucket(rank - below, cumulative[upper] - below)
     return lower + (upper - lower) * share
+
+
+def _share_of_bucket(rank: float, count: float) -> float:
+    """How far into a bucket of `count` values a rank among them is; 1 for an empty one."""
+    return rank / count if count else 1.0

@@ -87,16 +87,9 @@ class Screen:
         rows = self._without_doubles(rows, suppressed)
         over = self._counting(rows, suppressed)
         places = Places(rows)
-        alerts = [
-            PlacedAlert(alert, row, place)
-            for alert, row, place in zip(
-                self._described(rows, over, describe),
-                over.tolist(),
-                places.of(over),
-                strict=True,
-            )
-            if alert is not None
-        ]
+        described = self._described(rows, over, describe)
+        placed = zip(described, over.tolist(), places.of(over), strict=True)
+        alerts = [PlacedAlert(alert, row, place) for alert, row, place in placed if alert]
         suppressed["deviation"] += len(over) - len(alerts)
         return ScreenedBatch(rows, alerts, places.passed(), suppressed=suppressed)
 

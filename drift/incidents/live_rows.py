@@ -12,7 +12,7 @@ from drift.incidents.deviation import Describe, RowDescriber
 from drift.incidents.incident import ScoredRows
 from serve.model.report import CapturedRows, RowContext
 from train.model.bundle import ModelBundle
-from vigil.arrays import Flags
+from vigil.arrays import Flags, Floats
 
 MAX_WAITING_BATCHES = 100
 
@@ -23,24 +23,31 @@ def scored_rows(batch: CapturedRows, bundle: ModelBundle, now: float) -> ScoredR
     Rows alert by the threshold of the model that scored them. An older replica does not say that:
     then by the champion's.
     """
-    if batch.rows.shape[1] != len(bundle.names):
+    count, features = batch.rows.shape
+    if features != len(bundle.names):
         return None
     context = batch.context or RowContext()
     threshold = batch.threshold
     arrived = now if batch.captured is None else batch.captured
-    times = context.times
     return ScoredRows(
         version=batch.version,
         threshold=bundle.threshold.value if threshold is None else threshold,
         names=bundle.names,
         rows=batch.rows,
         scores=batch.scores,
-        times=np.full(len(batch.rows), arrived) if times is None else np.array(times, np.float64),
+        times=_times(context, count, arrived),
         arrived=arrived,
         entities=context.entities,
         requests=batch.requests,
         numbering=batch.number_rows(),
     )
+
+
+def _times(context: RowContext, count: int, arrived: float) -> Floats:
+    """When each row is of; where that is not known, when it arrived."""
+    if context.times is None:
+        return np.full(count, arrived)
+    return np.array(context.times, np.float64)
 
 
 class LiveRows:

@@ -121,34 +121,41 @@ class Gauges:
         desired = status["desired_version"]
         versions = {} if desired is None else {desired: 1.0}
         _set(self._metrics.desired, versions)
-        self._set_info(status["model_version"], str(status["model_digest"]))
+        digest = str(status["model_digest"])
+        self._set_info(status["model_version"], digest)
 
     def _set_info(self, version: str | None, digest: str) -> None:
-        self._metrics.info.clear()
+        info = self._metrics.info
+        info.clear()
         if version is not None:
-            self._metrics.info.labels(version, digest[:12]).set(1)
+            info.labels(version, digest[:12]).set(1)
 
     def _set_replicas(self, status: Fields) -> None:
         self._count_replicas(status["replicas"])
         self._set_lag(status)
-        canary = status["canary"]
-        self._metrics.canary_share.set(canary["share"] if canary else 0.0)
+        canary = status["canary"] or {"share": 0.0}
+        self._metrics.canary_share.set(canary["share"])
 
     def _count_replicas(self, replicas: Sequence[_Described]) -> None:
-        self._metrics.replicas.clear()
+        by_version = self._metrics.replicas
+        by_version.clear()
         for replica in replicas:
-            self._metrics.replicas.labels(str(replica["version"])).inc()
+            version = str(replica["version"])
+            by_version.labels(version).inc()
 
     def _set_lag(self, status: Fields) -> None:
+        metrics = self._metrics
         disagreement = status["disagreement"]
-        self._metrics.lagging.set(len(status["lagging"]))
-        self._metrics.lag.set(disagreement["seconds"])
-        self._metrics.disagreement.set(disagreement["alert"])
+        lagging = len(status["lagging"])
+        metrics.lagging.set(lagging)
+        metrics.lag.set(disagreement["seconds"])
+        metrics.disagreement.set(disagreement["alert"])
 
     def _set_shadow(self, shadow: Fields) -> None:
-        self._metrics.shadow_ranks.set(_or_nan(shadow.get("kendall_tau")))
         arms = ("champion", "challenger") if shadow else ()
         rates = {arm: shadow[f"{arm}_alert_rate"] for arm in arms}
+        agreement = _or_nan(shadow.get("kendall_tau"))
+        self._metrics.shadow_ranks.set(agreement)
         _set(self._metrics.shadow_alert_rate, rates)
 
     def _set_window(self, status: Fields) -> None:
@@ -157,9 +164,12 @@ class Gauges:
         self._set_features(_furthest(status["features"]))
 
     def _set_alert_rate(self, status: Fields) -> None:
+        metrics = self._metrics
         scores = status["scores"] or {}
-        self._metrics.alert_rate.set(_or_nan(scores.get("alert_rate")))
-        self._metrics.alert_budget.set(_or_nan(status["alert_budget"]))
+        rate = _or_nan(scores.get("alert_rate"))
+        budget = _or_nan(status["alert_budget"])
+        metrics.alert_rate.set(rate)
+        metrics.alert_budget.set(budget)
 
     def _set_features(self, features: Sequence[_Described]) -> None:
         distances = {feature["feature"]: feature["ks"] for feature in features}
@@ -169,8 +179,10 @@ class Gauges:
 
     def _set_governor(self, governor: Fields) -> None:
         metrics = self._metrics
-        _set(metrics.phase, _one_hot(get_args(Phase), governor["phase"]))
-        _set(metrics.mode, _one_hot(get_args(Mode), governor["mode"]))
+        phases = _one_hot(get_args(Phase), governor["phase"])
+        modes = _one_hot(get_args(Mode), governor["mode"])
+        _set(metrics.phase, phases)
+        _set(metrics.mode, modes)
         metrics.episode_open.set(governor["episode"] is not None)
         metrics.retrains_left.set(governor["retrains_left"])
 
@@ -182,7 +194,8 @@ def _by_name(checks: Sequence[_Described], key: str) -> dict[str, float]:
 def _phase_seconds(metrics: Numbers) -> dict[str, float]:
     """Seconds of each phase of a training, by its name."""
     names = sorted(name for name in metrics if name.startswith(PHASE_PREFIX))
-    return {name.removeprefix(PHASE_PREFIX): metrics[name] for name in names[:MAX_PHASES]}
+    shown = names[:MAX_PHASES]
+    return {name.removeprefix(PHASE_PREFIX): metrics[name] for name in shown}
 
 
 def _furthest(features: Sequence[_Described]) -> list[_Described]:

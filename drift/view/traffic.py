@@ -58,7 +58,8 @@ class TrafficStep:
     def _add_latency(self, increases: Mapping[_Sample, float], share: float) -> None:
         below = 0.0
         for bound, increase in _latency_buckets(increases):
-            self.latency[bound] += (increase - below) * share
+            inside = increase - below
+            self.latency[bound] += inside * share
             below = increase
 
     @property
@@ -115,8 +116,10 @@ class Traffic:
     ) -> None:
         if any(increase > 0 for increase in increases.values()):
             for at, share in _shares(since, now):
-                self._steps.setdefault(at, TrafficStep()).add(increases, share)
-        self._steps = dict(self._between(now - SPAN_S, now))
+                step = self._steps.setdefault(at, TrafficStep())
+                step.add(increases, share)
+        recent = self._between(now - SPAN_S, now)
+        self._steps = dict(recent)
 
     def _between(self, begin: float, end: float) -> list[tuple[float, TrafficStep]]:
         """The steps that begin in this time, in order."""
@@ -144,14 +147,20 @@ class Traffic:
 
     def totals(self, now: float) -> dict[str, int]:
         """Return sums over the last ten minutes."""
-        steps = [step for _, step in self._between(now - SPAN_S, now)]
-        totals = {name: _total(steps, name) for name in ("ok", "rows", "anomalies")}
+        recent = self._between(now - SPAN_S, now)
+        steps = [step for _, step in recent]
         refused = sum(step.refusals for step in steps)
-        return {**totals, "refused": round(refused)}
+        return {
+            "ok": _total(steps, "ok"),
+            "rows": _total(steps, "rows"),
+            "anomalies": _total(steps, "anomalies"),
+            "refused": round(refused),
+        }
 
 
 def _total(steps: list[TrafficStep], name: str) -> int:
-    return round(sum(step.counts[name] for step in steps))
+    counts = [step.counts[name] for step in steps]
+    return round(sum(counts))
 
 
 def _rates(steps: list[TrafficStep], name: str) -> list[float]:
@@ -177,7 +186,8 @@ def _refused_by(steps: list[TrafficStep]) -> dict[str, int]:
     sums: Counter[str] = Counter()
     for step in steps:
         sums.update(step.refused)  # pyright: ignore[reportArgumentType]
-    return {error: round(count) for error, count in sums.most_common(MAX_REFUSALS)}
+    shown = sums.most_common(MAX_REFUSALS)
+    return {error: round(count) for error, count in shown}
 
 
 def _samples(counts: MetricFamilies) -> _Samples:
@@ -205,27 +215,27 @@ def _shares(since: float, now: float) -> Iterator[tuple[float, float]]:
 
     Replicas report about as often as there are steps.
     """
+    seconds = now - since
     first = int(since // STEP_S)
     last = int(now // STEP_S)
     for number in range(first, last + 1):
         begin = number * STEP_S
         overlap = _overlap(begin, since, now)
         if overlap > 0:
-            yield begin, overlap / (now - since)
+            yield begin, overlap / seconds
 
 
 def _overlap(begin: float, since: float, now: float) -> float:
     """Seconds of a step that a report covers."""
-    return min(now, begin + STEP_S) - max(since, begin)
+    covered_from = max(since, begin)
+    covered_to = min(now, begin + STEP_S)
+    return covered_to - covered_from
 
 
 def _latency_buckets(increases: Mapping[_Sample, float]) -> list[tuple[float, float]]:
     """Increases of the cumulative buckets of latency, by their upper bounds in order."""
-    return sorted(
-        (float(label), increase)
-        for (name, label), increase in increases.items()
-        if name == _LATENCY
-    )
+    of_latency = [sample for sample in increases if sample[0] == _LATENCY]
+    return sorted((float(label), increases[name, label]) for name, label in of_latency)
 
 
 def _quantile_ms(latency: Mapping[float, float], q: float) -> float | None:

@@ -35,28 +35,41 @@ def ray_environment(
     `sockets` is a folder for HAProxy's unix sockets: its path must be short.
     """
     return {
-        "RAY_SERVE_ENABLE_HA_PROXY": os.environ.get("RAY_SERVE_ENABLE_HA_PROXY", _haproxy_mode()),
+        "RAY_SERVE_ENABLE_HA_PROXY": os.environ.get("RAY_SERVE_ENABLE_HA_PROXY", "1"),
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": os.environ.get("RAY_SERVE_THROUGHPUT_OPTIMIZED", "1"),
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
-        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(sockets / "haproxy.cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(sockets / "admin.sock"),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(sockets),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(sockets / "state"),
-        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(sockets / "metrics.sock"),
+        **_haproxy_files(sockets),
+        **_port_variables(ports),
+        **ray_process_environment(settings),
+        "RAY_worker_maximum_startup_concurrency": "4",
+        "VIGIL_HOME": str(home.root),
+        # Workers use this interpreter, not a `uv run` of their own.
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    }
+
+
+def _haproxy_files(folder: Path) -> dict[str, str]:
+    return {
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "state"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
+    }
+
+
+def _port_variables(ports: Ports) -> dict[str, str]:
+    last = REPLICA_PORTS - 1
+    return {
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports.haproxy_metrics),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(ports.haproxy_stats),
         "RAY_SERVE_HAPROXY_LOG_TARGET": f"127.0.0.1:{ports.haproxy_log}",
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports.fallback),
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(ports.fallback_grpc),
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(ports.replicas),
-        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(ports.replicas + REPLICA_PORTS - 1),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(ports.replicas + last),
         "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(ports.grpc),
-        "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(ports.grpc + REPLICA_PORTS - 1),
-        **ray_process_environment(settings),
-        "RAY_worker_maximum_startup_concurrency": "4",
-        "VIGIL_HOME": str(home.root),
-        # Workers use this interpreter, not a `uv run` of their own.
-        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(ports.grpc + last),
     }
 
 

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import auc, precision_recall_curve, roc_curve
 
 from train.model.bundle import ModelBundle
+from train.model.reference import Reference
 from train.table.table import Labels, Table
-from vigil.arrays import Floats
+from vigil.arrays import Floats, Positions
 
 MAX_FLOOR_BARS = 40  # more cannot be read
 _BINS = 60
@@ -96,12 +98,23 @@ def _plot_floors(model: ModelBundle) -> Figure:
     height = 1.5 + _BAR_HEIGHT * len(order)
     figure, axes = _axes(title, "Kolmogorov-Smirnov distance", "", height)
     at = np.arange(len(order))
+    _draw_floors(axes, at, reference, order)
+    names = [model.names[i] for i in order]
+    axes.set_yticks(at, names, parse_math=False)  # a name may hold a $
+    axes.invert_yaxis()
+    axes.legend()
+    return figure
+
+
+def _draw_floors(
+    axes: Axes,
+    at: Positions,
+    reference: Reference,
+    order: Positions,
+) -> None:
+    """Bars at the floors of features, and marks where one drifts by itself."""
     together = "ordinary together with others up to here"
-    axes.barh(
-        at,
-        reference.floors[order],
-        label=together,
-    )
+    axes.barh(at, reference.floors[order], label=together)
     single = reference.single_feature_floors[order]
     axes.plot(
         single,
@@ -110,15 +123,6 @@ def _plot_floors(model: ModelBundle) -> Figure:
         markersize=10,
         label="drift by itself above",
     )
-    names = [model.names[i] for i in order]
-    axes.set_yticks(
-        at,
-        names,
-        parse_math=False,
-    )  # a name may hold a $
-    axes.invert_yaxis()
-    axes.legend()
-    return figure
 
 
 def _plot_precision_recall(scores: Floats, labels: Labels, threshold: float) -> Figure:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -14,6 +16,7 @@ from train.table.values import (
     parse_numbers,
     parse_times,
 )
+from vigil.arrays import Floats
 
 _MIN_CHUNK_ROWS = 1000
 
@@ -32,24 +35,21 @@ def frame_to_table(
 
     Raises DataError that names the row, as `origin` counts it, and the column of what is none.
     """
-    # Columns side by side: they come, and are hashed, one by one.
-    X = np.empty((len(schema.features), len(frame))).T
-    for j, name in enumerate(schema.features):
-        X[:, j] = parse_numbers(frame[name], name, origin)
-    labels = None
+    X = _features(frame, schema, origin)
+    facts: dict[str, Any] = {}
     if schema.label is not None:
-        labels = parse_labels(frame[schema.label], schema.label, origin)
-    times = None
+        facts["labels"] = parse_labels(frame[schema.label], schema.label, origin)
     if schema.time is not None:
-        times = parse_times(frame[schema.time], schema.time, origin)
-    entities = None
+        facts["times"] = parse_times(frame[schema.time], schema.time, origin)
     if schema.entity is not None:
-        entities = parse_entities(frame[schema.entity], origin)
-    return Table(
-        X,
-        schema.features,
-        labels,
-        index=origin.first_row + np.arange(len(frame)),
-        times=times,
-        entities=entities,
-    )
+        facts["entities"] = parse_entities(frame[schema.entity], origin)
+    index = origin.first_row + np.arange(len(frame))
+    return Table(X, schema.features, index=index, **facts)
+
+
+def _features(frame: pd.DataFrame, schema: Schema, origin: RowOrigin) -> Floats:
+    # Columns side by side: they come, and are hashed, one by one.
+    columns = np.empty((len(schema.features), len(frame)))
+    for column, name in zip(columns, schema.features, strict=True):
+        column[:] = parse_numbers(frame[name], name, origin)
+    return columns.T

@@ -5,6 +5,7 @@ What is none of these is an error that names file, line and column.
 
 from __future__ import annotations
 
+import math
 import reprlib
 from dataclasses import dataclass
 from typing import Any
@@ -58,12 +59,13 @@ class ParsedColumn:
 def parse_column(column: Any) -> ParsedColumn:
     """Return what the values of a column of a frame are as numbers; see train/table/cells.py."""
     if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iufb":
-        return ParsedColumn(column.to_numpy(np.float64), np.zeros(len(column), bool))
+        none_wrong = np.zeros(len(column), bool)
+        return ParsedColumn(column.to_numpy(np.float64), none_wrong)
     codes, values = _distinct(column)
-    parsed = [parse_value(value) for value in values]
     # The code of a missing value is -1, the last of these.
-    numbers = np.array([np.nan if number is None else number for number in parsed] + [np.nan])
-    is_wrong = np.array([number is None for number in parsed] + [False])
+    parsed = [*map(parse_value, values), math.nan]
+    is_wrong = np.array([number is None for number in parsed])
+    numbers = np.array([math.nan if number is None else number for number in parsed])
     return ParsedColumn(numbers[codes], is_wrong[codes])
 
 
