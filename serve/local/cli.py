@@ -216,10 +216,18 @@ def demo(
         )
         print_figures(figures, as_json=as_json)
         if not leave:
-            _say_addresses(platform)
-            say("the platform stays up; Ctrl-C stops it")
-            _follow_settings_until_signal(platform, home, settings)
-            say("stopping")
+            _stay_up(platform, home, settings)
+
+
+def _stay_up(
+    platform: RunningPlatform,
+    home: Home,
+    settings: ServeSettings,
+) -> None:
+    _say_addresses(platform)
+    say("the platform stays up; Ctrl-C stops it")
+    _follow_settings_until_signal(platform, home, settings)
+    say("stopping")
 
 
 def _first_job(data: str | None, options: Fields, settings: TrainSettings) -> JobSpec | None:
