@@ -108,23 +108,16 @@ def draw(browser: Browser, url: str, shown: dict[str, Any], drawn: set[str]) -> 
         page.locator("#timeline > li").first.wait_for()
         page.wait_for_timeout(2500)
         open_course(page)
-        point_at_one(page)
         page.screenshot(path=Path(str(folder)) / f"{name}.png", full_page="phone" not in name)
         context.close()
 
 
 def open_course(page: Page) -> None:
-    """Show the course of the oldest incident: it has come furthest."""
-    courses = page.locator("#incidents summary")
-    if courses.count():
-        courses.last.click()
-        page.locator(".course svg").first.wait_for()
-
-
-def point_at_one(page: Page) -> None:
-    """Show the reasons of an anomaly."""
-    if page.viewport_size and page.viewport_size["width"] > 1000:
-        page.locator("#latest button").nth(1).hover()
+    """Show the course of the oldest incident that has rows: it has come furthest."""
+    entries = page.locator("#incidents > li").filter(has_not_text=" 0 rows")
+    if entries.count():
+        entries.last.locator("summary").click()
+        entries.last.locator(".course li").first.wait_for()
 
 
 @contextmanager
