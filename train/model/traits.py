@@ -93,7 +93,8 @@ class ColumnTraits:
     def _has_values(self) -> bool:
         are_finite = [np.isfinite(array).all() for array in self.arrays().values()]
         is_sorted = np.diff(self.steps, axis=0) >= 0
-        return all(are_finite) and bool(is_sorted.all())
+        are_counts = self.rest_runs >= 0
+        return all(are_finite) and bool(is_sorted.all() and are_counts.all())
 
     def with_prior(self, prior: ColumnTraits) -> ColumnTraits:
         """Return traits that promise no more than those of the reference before.

@@ -351,6 +351,10 @@ def test_golden_rows_that_score_otherwise_are_refused(
         ({"samples": np.zeros((0, 3))}, "does not fit"),
         ({"samples": np.full((9, 3), np.nan)}, "not finite"),
         ({"floors": np.full(3, np.inf)}, "not finite"),
+        ({"separation": np.zeros((2, 3, 2))}, "traits"),
+        ({"steps": np.zeros((0, 3))}, "traits"),
+        ({"rest_runs": np.full((3, 3), -1.0)}, "traits"),
+        ({"sign_separation": np.full((2, 3), np.nan)}, "traits"),
     ],
 )
 def test_a_reference_that_does_not_fit_is_refused(
@@ -359,6 +363,17 @@ def test_a_reference_that_does_not_fit_is_refused(
     edit_array(written[0], "reference.safetensors", **changes)
     with pytest.raises(BundleError, match=said):
         read_bundle(written[0], None)
+
+
+def test_a_bundle_of_an_older_vigil_has_no_traits(model: Models, written: tuple[Path, str]) -> None:
+    file = written[0] / "reference.safetensors"
+    arrays = load_file(file)
+    traits = model(0)[1].reference.traits
+    assert traits is not None
+    for name in traits.arrays():
+        del arrays[name]
+    save_file(arrays, file)
+    assert read_bundle(written[0], None).reference.traits is None
 
 
 @pytest.mark.parametrize(
