@@ -62,9 +62,18 @@ class Outbox:
             count, oldest = session.execute(waiting).one()
         return Backlog(count, oldest)
 
-    def sent_lately(self, channel: str, since: float) -> SentLately:
-        """What a channel has taken since then."""
-        taken = _taken_since(channel, since)
+    def sent_lately(
+        self,
+        channel: str,
+        since: float,
+        *,
+        until: float,
+    ) -> SentLately:
+        """What a channel has taken between these times.
+
+        What a clock that ran ahead has stamped later is left out: it would hold all back.
+        """
+        taken = _taken_since(channel, since).where(DeliveryRow.ended <= until)
         with self._store.reading() as session:
             kinds = session.scalars(taken).all()
         return SentLately(len(kinds), kinds.count("summary"))

@@ -41,35 +41,46 @@ class ChannelStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Retries:
-    """When to try again, and since when it has been in vain."""
+    """When to try again, and for how long it has been in vain.
+
+    A clock that jumps holds nothing up, and makes nothing last: between two attempts there is no
+    more than twice the longest pause.
+    """
 
     def __init__(self) -> None:
         self.failures = 0
         self.trouble = ""
         self._pause_s = MIN_RETRY_S
         self._next_at: float | None = None
-        self._failing_since: float | None = None
+        self._failed_at: float | None = None
+        self._failing_s = 0.0
 
     def is_due(self, now: float) -> bool:
-        return self._next_at is None or now >= self._next_at
+        if self._next_at is None:
+            return True
+        left_s = self._next_at - now
+        return not 0 < left_s <= MAX_RETRY_S
 
     def fail(self, reason: str, now: float) -> None:
         self.failures += 1
         self.trouble = reason
         self._next_at = now + self._pause_s
         self._pause_s = min(2 * self._pause_s, MAX_RETRY_S)
-        if self._failing_since is None:
-            self._failing_since = now
+        if self._failed_at is not None:
+            passed_s = max(0.0, now - self._failed_at)
+            self._failing_s += min(passed_s, 2 * MAX_RETRY_S)
+        self._failed_at = now
 
-    def has_lasted(self, seconds: float, now: float) -> bool:
-        return self._failing_since is not None and now - self._failing_since >= seconds
+    def has_lasted(self, seconds: float) -> bool:
+        return self._failing_s >= seconds
 
     def end(self) -> None:
         """Begin anew: the last attempt was not in vain, or is not repeated."""
         self.trouble = ""
         self._pause_s = MIN_RETRY_S
         self._next_at = None
-        self._failing_since = None
+        self._failed_at = None
+        self._failing_s = 0.0
 
 
 class ChannelSender:
@@ -124,7 +135,7 @@ class ChannelSender:
         """What of it may be sent now: a storm becomes one summary."""
         name = self.channel.name
         since = now - self._limit.window_s
-        sent = self._outbox.sent_lately(name, since)
+        sent = self._outbox.sent_lately(name, since, until=now)
         units = self._units(messages[0])
         step = self._limit.next_step(units, sent)
         if step == "summarize":
@@ -175,7 +186,7 @@ class ChannelSender:
     ) -> None:
         self._note_failure(delivery.reason, now)
         is_bad = delivery.status in _BAD_MESSAGE
-        if not is_bad and not self._retries.has_lasted(self._max_failing_s, now):
+        if not is_bad and not self._retries.has_lasted(self._max_failing_s):
             return
         first = messages[0]
         log.error("%s: given up: %s", self.channel.name, first.id)
@@ -197,7 +208,10 @@ class ChannelSender:
             self._refreshed_at = now
 
     def _is_refresh_due(self, interval_s: float, now: float) -> bool:
-        return self._refreshed_at is None or now - self._refreshed_at >= interval_s
+        if self._refreshed_at is None:
+            return True
+        age_s = now - self._refreshed_at
+        return not 0 <= age_s < interval_s  # the clock may have gone back
 
     def _refresh(self, incidents: Sequence[Incident], now: float) -> None:
         self._outbox.confirm_leadership()

@@ -153,9 +153,39 @@ def test_a_message_is_given_up_after_a_day(open_store: Open) -> None:
     inbox.down()
     sender.turn(0.0)
     assert sender.status().trouble == "503"
+    for second in range(60, 3600, 60):
+        sender.turn(float(second))
+    assert sender.status().waiting == 1
     sender.turn(3600.0)
 
     assert sender.status().waiting == 0
+
+
+@pytest.mark.parametrize("jump_s", [-1e8, 1e8])
+def test_a_clock_that_jumps_gives_up_no_message_and_holds_none_up(
+    open_store: Open, jump_s: float
+) -> None:
+    store = open_store()
+    inbox = Inbox()
+    sender = ChannelSender(inbox, store)
+    store.record(StoreUpdate(changes=[change(1)]), ["inbox-1"])
+    inbox.down()
+    sender.turn(0.0)
+    sender.turn(jump_s)
+    assert (sender.status().waiting, sender.status().failures) == (1, 2)
+    inbox.up()
+    sender.turn(0.0)
+    assert (sender.status().waiting, sender.status().sent) == (0, 1)
+
+
+def test_a_limit_that_a_clock_ahead_has_used_up_holds_nothing_back(open_store: Open) -> None:
+    store = open_store()
+    inbox = Inbox()
+    sender = ChannelSender(inbox, store, RateLimit(messages=1))
+    for number, now in ((1, 1e8), (2, 0.0)):
+        store.record(StoreUpdate(changes=[change(number)]), ["inbox-1"])
+        sender.turn(now)
+    assert sender.status().sent == 2
 
 
 def test_a_library_that_raises_is_a_channel_that_is_down(open_store: Open) -> None:
