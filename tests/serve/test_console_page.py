@@ -5,6 +5,7 @@ tests/flow/test_demo.py has the real ones.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -146,6 +147,10 @@ def test_an_incident_shows_its_course(standin: Standin, world: World, look: Open
     expect(lines.first).to_have_attribute("aria-label", re.compile("^score: 0.* to 0.* points$"))
     expect(lines).to_have_count(1 + len(answers.incident(incident["id"])["points"]["features"]))
     assert (lines.first.bounding_box() or {})["width"] > 100
+    folder = os.environ.get("VIGIL_SCREENSHOTS")
+    if folder:
+        panel = page.locator("section:has(#incidents)")
+        panel.screenshot(path=Path(folder) / "console-incidents.png")
     # A change of the incident leaves it open.
     world.live(2, drift=True)
     standin.state = world.state()
