@@ -45,6 +45,8 @@ class ModelScorer:
         Empty where none of them has a transform: nearly always.
         """
         watch = self._replica.watch
+        if watch.canary is None and watch.shadow is None:
+            return [] if model.bundle.transform is None else [model.row_format]
         models = [model]
         if watch.canary is not None:
             models.append(watch.canary.candidate)

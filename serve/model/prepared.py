@@ -17,7 +17,7 @@ from vigil.arrays import Flags, Floats
 from vigil.errors import InvalidFeatures
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class PreparedRows:
     """Rows of a request by the key of the transform that made them; raw ones under an empty key.
 

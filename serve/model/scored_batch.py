@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,24 +10,24 @@ from numpy.typing import NDArray
 from vigil.arrays import Flags, Floats
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class ScoredBatch:
     """Rows of the model [n, D] with their scores [n], of which those over `threshold` alert.
 
     warming [n]: which of them lack earlier rows that they need; None: none of them does. A row
-    that is warming alerts nobody
+    that is warming alerts nobody; alerts [n]: which rows do
     """
 
     rows: Floats
     scores: Floats
     threshold: float
     warming: Flags | None = None
+    alerts: Flags = field(init=False)
 
-    @cached_property
-    def alerts(self) -> Flags:
-        """Which rows [n] alert."""
-        over = self.scores > self.threshold
-        return over if self.warming is None else over & ~self.warming
+    def __post_init__(self) -> None:
+        self.alerts = self.scores > self.threshold
+        if self.warming is not None:
+            self.alerts = self.alerts & ~self.warming
 
     @property
     def labels(self) -> NDArray[np.int64]:
