@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from serve.metrics import ServeMetrics
@@ -16,7 +17,7 @@ from vigil.json_types import JsonObject
 log = logging.getLogger("ray.serve")
 MAX_LINES = 100  # between two writes, about a second: more are dropped and counted
 MAX_BYTES = 16 * 2**20  # then the file becomes the former one, and the one before is gone
-KEEP_FILES_S = 7 * 86_400.0  # files of replicas that are gone
+KEEP_FILES_S = 7 * 86_400.0  # before the latest file: those of replicas that are gone
 FORMER_SUFFIX = ".former"
 
 
@@ -29,7 +30,9 @@ class RequestLog:
         metrics: ServeMetrics,
         max_lines: int = MAX_LINES,
         max_bytes: int = MAX_BYTES,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        self._clock = clock
         self._file = file
         self._dropped = metrics.log_dropped
         self._max_lines = max_lines
@@ -73,10 +76,14 @@ class RequestLog:
             self._file.replace(self._file.with_name(self._file.name + FORMER_SUFFIX))
 
     def _remove_old_files(self) -> None:
-        oldest = time.time() - KEEP_FILES_S
+        """Remove files that are much older than the latest: our clock may be ahead of it."""
         try:
-            for other in self._file.parent.glob(f"*{self._file.suffix}*"):
-                if other.stat().st_mtime < oldest:
+            others = self._file.parent.glob(f"*{self._file.suffix}*")
+            written = {other: other.stat().st_mtime for other in others}
+            latest = max(written.values(), default=0.0)
+            oldest = min(self._clock(), latest) - KEEP_FILES_S
+            for other, at in written.items():
+                if at < oldest:
                     other.unlink(missing_ok=True)
         except OSError as error:
             log.warning("old request logs cannot be removed: %s", error)

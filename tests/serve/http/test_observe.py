@@ -158,6 +158,17 @@ def test_the_files_are_bounded_and_those_of_replicas_long_gone_are_removed(
     assert (tmp_path / f"r.jsonl{FORMER_SUFFIX}").stat().st_size == 1100
 
 
+@pytest.mark.parametrize("jump_s", [-1e8, 1e8])
+def test_a_clock_that_jumps_removes_no_file_of_another_replica(
+    tmp_path: Path, jump_s: float
+) -> None:
+    other = tmp_path / "other.jsonl"
+    other.write_text("")
+    log = RequestLog(tmp_path / "r.jsonl", ServeMetrics(), clock=lambda: time.time() + jump_s)
+    log.write([b"{}\n"])
+    assert other.exists()
+
+
 def test_a_disk_that_takes_nothing_is_counted(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     metrics = ServeMetrics()
