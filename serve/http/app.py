@@ -123,7 +123,14 @@ def build_replica(settings: ServeSettings, application: str) -> Replica:
     name = f"{os.getpid()}-{uuid.uuid4().hex[:6]}"
     registry = _open_registry(settings)
     metrics = ServeMetrics()
-    watch = ModelWatch(registry, Home(settings.home).cache, metrics, settings=settings)
+    context = ShardedContext(settings, metrics)
+    watch = ModelWatch(
+        registry,
+        Home(settings.home).cache,
+        metrics,
+        settings=settings,
+        prepare=context.prepare,
+    )
     capture = Capture(settings.capture_rows)
     monitor = MonitorClient()
     return Replica(
@@ -137,7 +144,7 @@ def build_replica(settings: ServeSettings, application: str) -> Replica:
         registry=registry,
         ask_monitor=monitor.ask,
         refresh_replicas=ReplicaGroup(application).refresh,
-        context=ShardedContext(settings, metrics),
+        context=context,
     )
 
 

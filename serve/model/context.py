@@ -27,6 +27,7 @@ from serve.settings import ServeSettings
 log = logging.getLogger("ray.serve")
 NAMESPACE = "vigil"  # of the actors: replicas are in Serve's own
 SHARD_CPUS = 0.1  # more than nothing: a head that is to run nothing gets none
+OPEN_TIMEOUT_S = 15.0  # for a shard that is not there yet, before a model is served
 MAX_WAITING = 256  # requests that wait for one shard; more are answered without it
 
 
@@ -155,6 +156,14 @@ class ShardedContext:
     def follow_settings(self, settings: ServeSettings) -> None:
         """Wait so long from the next request on."""
         self._timeout_s = settings.context_timeout_s
+
+    async def prepare(self, row_format: RowFormat) -> None:
+        """Have the shards know a transform before the first row comes, as far as they answer."""
+        if not row_format.needs_context:
+            return
+        nothing = RawRows.of(np.empty((0, len(row_format.names))), None)
+        opening = [shard.lift([row_format], nothing, OPEN_TIMEOUT_S) for shard in self._shards]
+        await asyncio.gather(*opening, return_exceptions=True)
 
     async def lift(self, formats: Sequence[RowFormat], rows: RawRows) -> list[LiftedRows]:
         """Return the rows for each of the transforms; those of a shard that is away are warming."""

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from serve.metrics import ServeMetrics
 from serve.model.canary import RunningCanary
 from serve.model.loaded import LoadedModel
 from serve.model.loader import Clock, ModelLoader, Refusal, ResidentModels
+from serve.model.row_format import RowFormat
 from serve.model.shadow import Shadow
 from serve.model.watchdog import CanaryWatchdog
 from serve.settings import ServeSettings
@@ -28,6 +30,7 @@ from vigil.errors import VigilError
 log = logging.getLogger("ray.serve")
 REGISTRY = "registry"
 LAST_KNOWN_GOOD = "last-known-good"
+PrepareContext = Callable[[RowFormat], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,9 @@ class ModelWatch:
         *,
         limits: WatchLimits | None = None,
         clock: Clock = time.monotonic,
+        prepare: PrepareContext | None = None,
     ) -> None:
+        """`prepare` is awaited with the format of a model's rows before that is served."""
         self.model: LoadedModel | None = None
         self.canary: RunningCanary | None = None
         self.shadow: Shadow | None = None
@@ -75,6 +80,7 @@ class ModelWatch:
         self._settings = settings
         self._limits = limits or WatchLimits()
         self._clock = clock
+        self._prepare = prepare
         self._loader = ModelLoader(
             registry,
             cache,
@@ -187,6 +193,8 @@ class ModelWatch:
         return self.model is not None and self._clock() - began > self._limits.slow_load_s
 
     async def _swap(self, model: LoadedModel, noticed: _Noticed) -> None:
+        if self._prepare is not None:
+            await self._prepare(model.row_format)
         self._publish(model)
         self.metrics.swap.observe(self._clock() - noticed.at)
         self._confirm_source()

@@ -13,6 +13,7 @@ from serve.metrics import ServeMetrics
 from serve.model.context import ShardedContext
 from serve.model.context_keeper import RawRows
 from serve.model.context_shard import ContextShard, shard_of
+from serve.model.row_format import RowFormat
 from serve.settings import ServeSettings
 from tests.serve.contexts import RAW_NAMES, EntityRows, looking_back
 
@@ -129,6 +130,18 @@ async def test_a_shard_that_was_lost_takes_up_the_captured_rows() -> None:
     assert not lifted.warming.any()
     scores = MODEL.bundle.forest.score(lifted.rows)
     np.testing.assert_allclose(scores, rows.expected(MODEL)[20:], rtol=0, atol=1e-12)
+
+
+async def test_shards_know_a_transform_before_its_first_row() -> None:
+    shards = Shards()
+    replica = client(shards, context_shards=3)
+    await replica.prepare(RowFormat(RAW_NAMES))
+    assert shards.made == 0
+    await replica.prepare(MODEL.row_format)
+    assert shards.made == 3
+    question = ([MODEL.row_format.key], np.ones((1, 2)), [None], np.array([1.0]))
+    unknown, lifted = shards.actors[2].shard.lift(*question)
+    assert (unknown, len(lifted)) == ([], 1)
 
 
 async def test_a_slow_shard_is_not_waited_for_and_keeps_the_rows() -> None:
