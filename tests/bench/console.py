@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from serve.local import simulate
+from serve.local.telemetry import telemetry
 from serve.metrics import ServeMetrics
 from tests.bench import consoles, under_test
 from tests.bench.load import Load, measure, request
@@ -64,8 +64,8 @@ class Found:
 
 def run(seconds: float) -> Found:
     """Start the platform on built-in telemetry, measure in turns, stop it."""
-    found, table = Found(), simulate.telemetry(6_000, seed=1)
-    rows = simulate.telemetry(ROWS, seed=2).X
+    found, table = Found(), telemetry(6_000, seed=1)
+    rows = telemetry(ROWS, seed=2).X
     messages = [
         request("/predict", json.dumps({"features": row.tolist()}).encode()) for row in rows
     ]

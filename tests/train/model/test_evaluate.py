@@ -48,7 +48,7 @@ def test_nothing_is_planted_beyond_a_bound_at_which_many_rows_stand() -> None:
     rng = np.random.default_rng(0)
     free = rng.normal(size=400)
     counts = np.maximum(rng.normal(size=400), 0)
-    rows = np.column_stack([free, counts, -counts, counts > 0])
+    rows = np.column_stack([free, counts, -counts, np.float64(counts > 0)])
     sides = free_sides(rows)
     assert sides.tolist() == [0, 1, -1, 0]
     planted = plant_anomalies(np.zeros((400, 4)), np.ones(4), sides=sides)
