@@ -26,6 +26,7 @@ _VARIANT_OPTIONS = (
     "over_time",
     "probation",
     "refit_hours",
+    "margin",
     "incident_budget",
 )
 _SHARE = click.FloatRange(
@@ -45,7 +46,10 @@ _SHARE = click.FloatRange(
     type=_SHARE,
     help="share of the rows before the first that is judged (default: 0.2; with --version 0)",
 )
-@click.option("--over-time", help="transform of the rows (default: sd:24,min:24,max:24; none: '')")
+@click.option(
+    "--over-time",
+    help="transform of the rows (default: zscore:288,sd:24,min:24,max:24; none: '')",
+)
 @click.option(
     "--refit-hours",
     type=click.FloatRange(min=0),
@@ -54,12 +58,20 @@ _SHARE = click.FloatRange(
     help="without --version: fit anew on all rows so far after so long; 0: never",
 )
 @click.option(
+    "--margin",
+    type=click.FloatRange(min=0, max=1),
+    default=0.07,
+    show_default=True,
+    help="without --version: a row alerts from so far above the score that 5 % of the rows that a "
+    "model is fitted to exceed; 0, and no incident budget: the alert budget of rows counts",
+)
+@click.option(
     "--incident-budget",
     type=click.FloatRange(min=0),
-    default=0.75,
+    default=1.0,
     show_default=True,
-    help="without --version: incidents a week that may open in the rows that a model is fitted to; "
-    "0: the alert budget of rows makes the threshold",
+    help="without --version: the threshold is raised until no more incidents a week would have "
+    "opened in the rows that a model is fitted to; 0: it is not",
 )
 @click.option(
     "--windows",

@@ -21,7 +21,7 @@ from train.registry.candidate import Candidate
 from train.registry.describe import run_parameters
 from train.registry.versions import Registry, Version
 from train.settings import TrainSettings
-from train.spec import JobResult, JobSpec
+from train.spec import NO_TRANSFORM, JobResult, JobSpec
 from train.table.table import Table
 from train.table.training_data import TrainingData, load_training_data
 from train.tune import TRANSFORMS, Search, SearchSpace, TrialTables
@@ -114,7 +114,9 @@ class _Job:
     def _set_up(self) -> TrainingSetup:
         """Read the rows, and search for the parameters where the job asks for it."""
         with self.progress.phase("read"):
-            setup = TrainingSetup(self.spec, self.settings, self._load(self.spec))
+            data = self._load(self.spec)
+            spec = self.spec.model_copy(update={"over_time": data.over_time or NO_TRANSFORM})
+            setup = TrainingSetup(spec, self.settings, data)
         if not self.spec.tune:
             return setup
         with self.progress.phase("tune"):
@@ -132,7 +134,8 @@ class _Job:
     def _tune(self, setup: TrainingSetup) -> TrainingSetup:
         """The job with the best configuration that a search of `spec.tune` seconds finds."""
         spec = setup.spec
-        loaded = {spec.over_time: setup.data}
+        present = setup.data.over_time
+        loaded = {present: setup.data}
 
         def load(over_time: str) -> TrialTables:
             if over_time not in loaded:
@@ -142,17 +145,25 @@ class _Job:
 
         search = Search(
             setup.settings,
-            SearchSpace(transforms=_transforms_to_try(setup)),
+            SearchSpace(transforms=self._transforms_to_try(setup)),
             self.home.state / "tune",
             self.progress.say,
         )
-        best, trials = search.run(load, spec.over_time, spec.tune)
+        best, trials = search.run(load, present, spec.tune)
         return TrainingSetup(
-            spec.model_copy(update={"over_time": best.over_time}),
+            spec.model_copy(update={"over_time": best.over_time or NO_TRANSFORM}),
             best.settings(setup.settings),
             loaded[best.over_time],
             trials,
         )
+
+    def _transforms_to_try(self, setup: TrainingSetup) -> tuple[str, ...]:
+        """Only labels can say what a transform is worth: planted anomalies know no time."""
+        data = setup.data
+        is_labelled = data.held_out.mixed_labels is not None
+        if self.spec.over_time is not None or setup.is_retraining:
+            return ()
+        return TRANSFORMS if is_labelled and data.fit.ordered else ()
 
     def _fit(self, setup: TrainingSetup) -> IsolationForest:
         self._tell_rows(setup.data)
@@ -227,15 +238,6 @@ def feature_warnings(rows: Table) -> list[str]:
     unseen = [name for name, seen in zip(rows.names, spread > 0, strict=True) if not seen]
     blurred = [name for name in unseen if name not in rows.constant]
     return constant + [f"feature {name!r} {_BLURRED}" for name in blurred]
-
-
-def _transforms_to_try(setup: TrainingSetup) -> tuple[str, ...]:
-    """Only labels can say what a transform is worth: planted anomalies know no time."""
-    data = setup.data
-    is_labelled = data.held_out.mixed_labels is not None
-    if setup.spec.over_time or setup.is_retraining:
-        return ()
-    return TRANSFORMS if is_labelled and data.fit.ordered else ()
 
 
 def register_once(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Trigger = Literal["manual", "schedule", "volume", "drift"]
 _REQUIRED: Any = ...
+NO_TRANSFORM = "none"
 _KEY = re.compile(r"[\w.:-]{1,100}")
 # Fields of an option that older models have not: nothing is said of them where it was not given.
 _IMPUTING = ("impute", "max_missing")
@@ -80,6 +81,11 @@ def _split_option(names: Any) -> Any:
     return split_names(names) if names.strip() else None
 
 
+def _name_none(over_time: Any) -> Any:
+    """Nothing, as an older Vigil has it, by its name."""
+    return NO_TRANSFORM if over_time == "" else over_time
+
+
 _Names = Annotated[tuple[str, ...] | None, BeforeValidator(_split_option)]
 
 
@@ -130,11 +136,11 @@ class JobSpec(BaseModel):
         False,
         "the rows are in no order of time: hold out random ones, not the latest",
     )
-    over_time: str = _option(
-        "",
-        "transform, as diff:1,mean:10,sd:10 (also min, max, ewm, zscore, baseline, season:ZONE, "
-        "calendar:ZONE, residual, rotate): what a row is beside those before it, its entity and "
-        "its time",
+    over_time: Annotated[str | None, BeforeValidator(_name_none)] = _option(
+        None,
+        "transform, as diff:1,mean:10,sd:10 (also min, max, ewm, zscore, baseline, calendar:ZONE, "
+        "season:ZONE, residual, rotate, top:N): what a row is beside those before it, its entity "
+        "and its time; none (default: sd:5,sd:20,residual,top:8 where rows are in time order)",
     )
     impute: Annotated[str, AfterValidator(_check_impute)] = _option(
         "",
@@ -212,7 +218,8 @@ class JobSpec(BaseModel):
         That of an older Vigil lacks fields, or has the label in `columns` alone.
         """
         columns = info.get("columns") or {}
-        kept = {name: columns[role] for name, role in _ROLES.items() if columns.get(role)}
+        kept: Fields = {name: columns[role] for name, role in _ROLES.items() if columns.get(role)}
+        kept["over_time"] = NO_TRANSFORM  # of a model before there were any
         for name in cls._kept_fields():
             if info.get(name) is not None:
                 kept[name] = info[name]
@@ -235,6 +242,18 @@ class JobSpec(BaseModel):
             return None
         most = DEFAULT_MAX_MISSING if self.max_missing is None else self.max_missing
         return Imputing(parse_impute(self.impute), most)
+
+    @property
+    def transform(self) -> str | None:
+        """The transform of the rows; "" for none, None where the table says which.
+
+        Nothing is added unasked to captured rows, which have the features that they were scored by,
+        nor to rows in no order.
+        """
+        is_plain = self.shuffled or self.captured is not None
+        unasked = NO_TRANSFORM if is_plain else None
+        over_time = self.over_time or unasked
+        return "" if over_time == NO_TRANSFORM else over_time
 
     def grouped(self) -> JsonObject:
         """Return the fields as MLflow shows them: the roles of columns are one group."""

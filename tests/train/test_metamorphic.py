@@ -28,11 +28,15 @@ TIMED = {"row_us"}
 
 
 def load(table: Table, folder: Path, **spec: Any) -> TrainingData:
-    """The rows of a job on a file of this table, whose rows are in order of time."""
+    """The rows of a job on a file of this table, whose rows are in order of time.
+
+    As they are: the transform of a job depends on how many columns there are.
+    """
     file = folder / "table.npz"
     np.savez(file, train=table.X, names=np.array(table.names))
     progress = JobProgress(gauge=lambda *_, **__: _Silent())
-    return load_training_data(JobSpec(data=str(file), **spec), SETTINGS, progress)
+    job = JobSpec(data=str(file), over_time="none", **spec)
+    return load_training_data(job, SETTINGS, progress)
 
 
 class _Silent:

@@ -102,7 +102,7 @@ def test_the_bundle_keeps_it_as_it_always_has() -> None:
     ids=["before columns", "of a retraining", "with what is no option"],
 )
 def test_the_job_in_an_older_bundle_is_read(info: dict[str, object]) -> None:
-    assert JobSpec.of_bundle(info) == JobSpec(data="/t.csv", label="y")
+    assert JobSpec.of_bundle(info) == JobSpec(data="/t.csv", label="y", over_time="none")
 
 
 def test_mlflow_shows_the_roles_of_columns_as_one_group() -> None:

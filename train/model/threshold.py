@@ -18,7 +18,8 @@ class Threshold:
     """Score above which a row is anomalous.
 
     value: in (0, 1]
-    policy: alert_rate, labels, verdicts, precision_at_k or incident_budget
+    policy: alert_rate, labels, verdicts, precision_at_k, incident_budget or
+        score_margin
     expected_rate: share of rows above it when it was calibrated
     low, high: between which that lies with 95 % confidence (None for a threshold that was made
         before there were intervals)

@@ -8,9 +8,11 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from train.table.default_context import default_context, describe_default, why_not
 from train.table.impute import Imputation, Imputing
 from train.table.reader import CHUNK_VALUES, SPLIT_ROWS, read_head, read_split, split_files
 from train.table.roles import TableRoles, clean_columns, recognise_roles
@@ -49,8 +51,8 @@ class Dataset:
     train: all rows, or a random sample of them in their order; recent: as many of the latest,
     without gaps; transform: what made their features from those of the files; unused: columns of
     the files that are no features; context_columns: those of them that say whose a row is, and of
-    when; remarks: what people should know of its columns and their order
-    imputation: of values that were missing
+    when; remarks: what people should know of its columns and their order; over_time: the transform
+    as it is written; imputation: of values that were missing
     """
 
     train: Table
@@ -61,6 +63,7 @@ class Dataset:
     unused: tuple[str, ...] = ()
     context_columns: Mapping[str, str | None] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    over_time: str = ""
     imputation: Imputation | None = None
 
 
@@ -71,7 +74,7 @@ def read_table(
     allow_missing: bool = False,
     max_rows: int = _ALL_ROWS,
     seed: int = 0,
-    over_time: str = "",
+    over_time: str | None = "",
     imputing: Imputing | None = None,
     tasks: int = 1,
     on_rows: Callable[[int], None] = lambda _: None,
@@ -84,9 +87,9 @@ def read_table(
     An .npz file has the arrays `train` or `X`; `test` with `label`, or `y`, where present. At most
     `max_rows` random rows and as many latest ones are kept; the whole table is scanned and
     fingerprinted, `split_rows` in a task, `chunk_values` at once. `over_time` declares a transform
-    (train/table/transform/), which is applied before rows are chosen; its steps learn from the
-    earliest `fit_share` of the rows, in passes over the table before the last. `on_rows` gets the
-    number of rows that were read so far.
+    (train/table/transform/), None: the default of such rows; it is applied before rows are chosen,
+    and its steps learn from the earliest `fit_share` of the rows, in passes over the table before
+    the last. `on_rows` gets the number of rows that were read so far.
 
     Raises DataError that names file, line or row, and column of what is wrong. NaN is an error
     unless `allow_missing`, or `imputing` says what stands for it: medians are learnt in a pass
@@ -102,29 +105,31 @@ def read_table(
         chunk_values=chunk_values,
         must_times_rise=roles.is_time_told,
     )
-    name = files[0].path if len(files) == 1 else str(path)
-    splits = split_files(files, split_rows)
-    look = _SampleScan(splits, plan, tasks, name, fit_share=fit_share)
-    if imputing is not None:
-        look = replace(look, plan=look.imputing_plan(imputing))
-    plan = look.fitted_plan(parse_steps(over_time)) if over_time else look.plan
-    result = scan_table(
-        splits,
+    scan = _TableScan(
+        split_files(files, split_rows),
         plan,
-        tasks=tasks,
-        on_rows=on_rows,
+        tasks,
+        name=files[0].path if len(files) == 1 else str(path),
+        fit_share=fit_share,
     )
-    _check_result(result, name, over_time)
-    save_schema(_schema_to_keep(result, roles), roles.columns)
-    return _dataset(result, files, roles, plan)
+    if imputing is not None:
+        scan = replace(scan, plan=scan.imputing_plan(imputing))
+    scanned = scan.by_default(on_rows) if over_time is None else scan.run(over_time, on_rows)
+    save_schema(_schema_to_keep(scanned.result, roles), roles.columns)
+    return _dataset(scanned, files, roles, scan.plan)
+
+
+class _Scanned(NamedTuple):
+    """What was found in a table, with which transform, and what people should know of that."""
+
+    result: ScanResult
+    over_time: str
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class _SampleScan:
-    """Passes over a table, from whose sample medians and the steps of a transform are learnt.
-
-    name: of the table
-    """
+class _TableScan:
+    """Passes over a table, of which `name` is its own; steps learn from the first `fit_share`."""
 
     splits: Sequence[FileSplit]
     plan: ScanPlan
@@ -141,6 +146,59 @@ class _SampleScan:
         )
         rows = scan_table(self.splits, plan, tasks=self.tasks).sample.rows
         return replace(self.plan, imputation=imputing.learn(rows))
+
+    def run(
+        self,
+        over_time: str,
+        on_rows: Callable[[int], None],
+    ) -> _Scanned:
+        """Return what the table holds, with the features of a transform."""
+        plan = self.fitted_plan(parse_steps(over_time)) if over_time else self.plan
+        result = scan_table(
+            self.splits,
+            plan,
+            tasks=self.tasks,
+            on_rows=on_rows,
+        )
+        _check_result(result, self.name, over_time)
+        return _Scanned(result, over_time)
+
+    def by_default(self, on_rows: Callable[[int], None]) -> _Scanned:
+        """Return what the table holds, with the default transform where its order admits one."""
+        over_time = self._default()
+        remarks: tuple[str, ...] = ()
+        if over_time:
+            scanned = self._try(over_time, on_rows)
+            if isinstance(scanned, _Scanned):
+                return scanned
+            remarks = scanned
+        return self.run("", on_rows)._replace(remarks=remarks)
+
+    def _try(
+        self,
+        over_time: str,
+        on_rows: Callable[[int], None],
+    ) -> _Scanned | tuple[str, ...]:
+        """The table with the default transform, or what there is to say where it has none."""
+        try:
+            scanned = self.run(over_time, on_rows)
+        except DataError:
+            return ()  # too few rows look back so far; what else is wrong, a plain scan says too
+        obstacle = why_not(scanned.result.time_order)
+        if obstacle is None:
+            return scanned._replace(remarks=(describe_default(over_time),))
+        return (obstacle,) if obstacle else ()
+
+    def _default(self) -> str:
+        first = next(self._first_chunks(), None)
+        return default_context(first, self.splits[0].file) if first is not None else ""
+
+    def _first_chunks(self) -> Iterator[Table]:
+        return read_split(
+            self.splits[0],
+            self.plan.columns,
+            allow_missing=True,
+        )
 
     def fitted_plan(self, steps: tuple[Step, ...]) -> ScanPlan:
         """Return the plan of the last pass, with `steps` and what they have learnt."""
@@ -252,11 +310,12 @@ def _chunks(
 
 
 def _dataset(
-    result: ScanResult,
+    scanned: _Scanned,
     files: Sequence[File],
     roles: TableRoles,
     plan: ScanPlan,
 ) -> Dataset:
+    result = scanned.result
     train = result.sample.rows
     recent = result.tail if train.ordered else train
     fingerprint = _fingerprint(result, files)
@@ -272,8 +331,10 @@ def _dataset(
             *roles.remarks,
             *_remarks_on_order(result, roles),
             *_remarks_on_missing(result, plan),
+            *scanned.remarks,
         ),
         imputation=plan.imputation,
+        over_time=scanned.over_time,
     )
 
 

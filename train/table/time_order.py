@@ -33,12 +33,14 @@ class TimeSpan:
 class TimeOrder:
     """The time span of each entity in the rows so far.
 
-    must_rise: raises DataError where a time does not; else `disorder` says where one first fell
+    must_rise: raises DataError where a time does not; else `disorder` says where one first fell,
+    and `stands_still` whether two are the same
     """
 
     must_rise: bool = True
     spans: dict[str, TimeSpan] = field(default_factory=dict)
     disorder: str | None = None
+    stands_still: bool = False
 
     def add(
         self,
@@ -62,6 +64,7 @@ class TimeOrder:
         span = self.spans.get(entity)
         earlier = [] if span is None else [span.last]
         steps = np.diff([*earlier, *times])
+        self.stands_still |= bool((steps == 0).any())
         wrong = np.flatnonzero(self._is_wrong(steps))
         if len(wrong):
             step = int(wrong[0])
@@ -87,6 +90,7 @@ class TimeOrder:
     ) -> None:
         """Take in the times of `split`, which follows; only its first row can be named."""
         self.disorder = self.disorder or later.disorder
+        self.stands_still |= later.stands_still
         for entity, span in later.spans.items():
             self._check_follows(entity, span, split)
             self._extend(entity, span)
@@ -101,6 +105,7 @@ class TimeOrder:
         if span is None:
             return
         step = later.first - span.last
+        self.stands_still |= bool(step == 0)
         if self._is_wrong(step):
             place = f"{split.file.path}, row {split.first_row + 1}"
             self._refuse(place, entity, is_same=bool(step == 0))

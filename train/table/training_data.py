@@ -36,7 +36,8 @@ class TrainingData:
     reference_rows: recent rows in their order, for the drift reference; held_out: rows to judge by,
     that no forest is fitted on; test: labelled rows to test on, where the table has them; unused:
     columns of the table that are no features; context_columns: those of them that say whose a row
-    is, and of when; imputation: of values that were missing
+    is, and of when; imputation: of values that were missing; over_time: the transform as it is
+    written, "" for none
     """
 
     fit: Table
@@ -49,6 +50,7 @@ class TrainingData:
     unused: tuple[str, ...] = ()
     context_columns: Mapping[str, str | None] = field(default_factory=dict)
     imputation: Imputation | None = None
+    over_time: str = ""
 
 
 def load_training_data(
@@ -62,7 +64,7 @@ def load_training_data(
         columns=spec.columns,
         max_rows=settings.sample_rows,
         seed=settings.seed,
-        over_time=spec.over_time,
+        over_time=spec.transform,
         imputing=spec.imputing,
         fit_share=1.0 if spec.shuffled else 1 - settings.holdout,
         tasks=settings.workers,
@@ -97,6 +99,7 @@ def _from_table(
         unused=dataset.unused,
         context_columns=dataset.context_columns,
         imputation=dataset.imputation,
+        over_time=dataset.over_time,
     )
 
 

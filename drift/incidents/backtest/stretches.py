@@ -13,8 +13,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from drift.incidents.backtest.budget import IncidentBudget
 from drift.incidents.backtest.history import History
+from drift.incidents.backtest.threshold_rules import ThresholdRule
 from drift.incidents.backtest.trainer import HistoryTrainer
 from train.model.bundle import ModelBundle
 from train.settings import TrainSettings
@@ -31,6 +31,8 @@ DEFAULT_PROBATION = 0.2
 DEFAULT_REFIT_HOURS = 24.0
 MIN_GROWTH = 0.05  # of the rows since the last fit: fewer new ones change little
 _HOUR_S = 3600.0
+# Of the probation: later rows are learnt from, even if they look back on less than they could.
+_UNSETTLED_SHARE = 0.25
 
 
 class Stretch(NamedTuple):
@@ -128,11 +130,11 @@ class WalkForward:
     """Models that are fitted to the rows before those that they score.
 
     over_time: the transform; probation: share of the rows that the first model is fitted to;
-    refit_hours: from fit to fit, 0: only one; budget: of incidents, that thresholds are made for
+    refit_hours: from fit to fit, 0: only one; rule: that makes thresholds, None: the alert budget
     """
 
     settings: TrainSettings
-    budget: IncidentBudget | None = None
+    rule: ThresholdRule | None = None
     over_time: str = ""
     probation: float = DEFAULT_PROBATION
     refit_hours: float = DEFAULT_REFIT_HOURS
@@ -156,14 +158,15 @@ class WalkForward:
     def _trainer(self, history: History) -> HistoryTrainer:
         features = self._learn_features(history)
         rows, is_complete = features.compute(history.table)
+        is_settled = np.arange(len(history)) >= self._probation_rows(history) * _UNSETTLED_SHARE
         return HistoryTrainer(
             history,
             X=rows.X,
-            is_complete=is_complete,
+            is_complete=is_complete | is_settled,
             names=features.names,
             transform=features.transform,
             settings=self.settings,
-            budget=self.budget,
+            rule=self.rule,
         )
 
     def _learn_features(self, history: History) -> ModelFeatures:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from drift.incidents.backtest.budget import IncidentBudget
 from drift.incidents.backtest.history import History
+from drift.incidents.backtest.threshold_rules import ThresholdRule
 from train.model.bundle import ModelBundle
 from train.model.distances import robust_spread
 from train.model.fit import fit_part
@@ -28,7 +28,8 @@ class HistoryTrainer:
     """Fits models to the first rows of a history, with the forest of the settings.
 
     X: rows of the model [n, d]; is_complete [n]: rows that have all the earlier ones that they
-    need, only these are learnt from; budget: of incidents, None: the alert budget of the settings
+    need, only these are learnt from; rule: that makes the threshold, None: the alert budget of the
+    settings
     """
 
     history: History
@@ -37,7 +38,7 @@ class HistoryTrainer:
     names: tuple[str, ...]
     transform: FeatureTransform | None
     settings: TrainSettings
-    budget: IncidentBudget | None = None
+    rule: ThresholdRule | None = None
 
     def fit_first(self, end: int) -> ModelBundle:
         """Return the model of the rows before `end`. Raises DataError when they are too few."""
@@ -101,13 +102,13 @@ class HistoryTrainer:
         return self._complete(end)[-most:]
 
     def _calibrate(self, forest: CompiledForest, end: int) -> Threshold:
-        """The threshold that the budget allows on the latest rows."""
+        """The threshold that the rule makes of the latest rows."""
         places = self._latest(end, self.settings.sample_rows)
         scores = forest.score(self.X[places])
-        if self.budget is None:
+        if self.rule is None:
             return to_alert_rate(scores, self.settings.budget)
         history = self.history.take(places)
-        return self.budget.calibrate(scores, history.table, history.times)
+        return self.rule.calibrate(scores, history.table, history.times)
 
     def _reference(self, forest: CompiledForest, end: int) -> Reference:
         """What the latest of the rows looked like: it says what is expected of a feature."""

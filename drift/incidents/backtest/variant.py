@@ -16,16 +16,22 @@ from drift.incidents.backtest.stretches import (
     RegisteredModel,
     WalkForward,
 )
+from drift.incidents.backtest.threshold_rules import (
+    DEFAULT_MARGIN,
+    ScoreMargin,
+    StrictestRule,
+    ThresholdRule,
+)
 from drift.settings import DriftSettings
 from train.model.bundle import ModelBundle
 from train.settings import TrainSettings
 from vigil.errors import BadSettings
 
-DEFAULT_OVER_TIME = "sd:24,min:24,max:24"
-DEFAULT_INCIDENT_BUDGET = 0.75
+DEFAULT_OVER_TIME = "zscore:288,sd:24,min:24,max:24"
+DEFAULT_INCIDENT_BUDGET = 1.0
 # Where nobody has set `incidentQuietS`: an anomaly of a machine often comes back within hours.
 DEFAULT_QUIET_S = 28_800.0
-_NUMBERS = ("probation", "refit_hours", "incident_budget")
+_NUMBERS = ("probation", "refit_hours", "margin", "incident_budget")
 _WORDS = ("version", "over_time")
 
 
@@ -35,15 +41,18 @@ class BacktestVariant:
 
     version: of the registry; None: models are fitted as time goes on, to rows with the features
     `over_time`. probation: share of the rows before the first that is judged; None: the default,
-    which is nothing where a version is named. incident_budget: incidents a week in the rows that a
-    model is fitted to, 0: the alert budget of rows makes its threshold. settings: values that
-    replace those of the settings of drift and train; changes: what tells it from another variant
+    which is nothing where a version is named. margin: of a score over those that are usual, from
+    which a row alerts; incident_budget: incidents a week in the rows that a model is fitted to, of
+    which more raise the threshold; 0: neither does, and where both are, the alert budget of rows
+    makes it. settings: values that replace those of the settings of drift and train; changes: what
+    tells it from another variant
     """
 
     version: str | None = None
     over_time: str = DEFAULT_OVER_TIME
     probation: float | None = None
     refit_hours: float = DEFAULT_REFIT_HOURS
+    margin: float = DEFAULT_MARGIN
     incident_budget: float = DEFAULT_INCIDENT_BUDGET
     settings: dict[str, str] = field(default_factory=dict)
     changes: tuple[str, ...] = ()
@@ -79,17 +88,21 @@ class BacktestVariant:
             return RegisteredModel(load(self.version), self.version, self.probation or 0.0)
         return WalkForward(
             self.train_settings,
-            budget=self._budget,
+            rule=self._rule,
             over_time=self.over_time,
             probation=self.probation or DEFAULT_PROBATION,
             refit_hours=self.refit_hours,
         )
 
     @property
-    def _budget(self) -> IncidentBudget | None:
-        if not self.incident_budget:
-            return None
-        return IncidentBudget.of_settings(self.incident_budget, self.drift_settings)
+    def _rule(self) -> ThresholdRule | None:
+        rules: list[ThresholdRule] = []
+        if self.margin:
+            rules.append(ScoreMargin(self.margin))
+        if self.incident_budget:
+            budget = IncidentBudget.of_settings(self.incident_budget, self.drift_settings)
+            rules.append(budget)
+        return StrictestRule(tuple(rules)) if rules else None
 
     def changed(self, changes: Sequence[str]) -> BacktestVariant:
         """Return the variant that differs by these `NAME=VALUE`.

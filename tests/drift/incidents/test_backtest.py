@@ -21,8 +21,10 @@ from drift.incidents.backtest.labelled_windows import WindowFile, parse_moment, 
 from drift.incidents.backtest.picture import thin_curve
 from drift.incidents.backtest.replay import ScoreCurve, replay_history
 from drift.incidents.backtest.stretches import RegisteredModel, WalkForward
+from drift.incidents.backtest.threshold_rules import ScoreMargin, StrictestRule
 from drift.incidents.backtest.variant import BacktestVariant
 from drift.settings import DriftSettings
+from train.model.bundle import ModelBundle
 from train.settings import TrainSettings
 from train.table.schema import Columns
 from train.table.table import Table
@@ -297,6 +299,33 @@ def test_neighbours_of_another_entity_are_no_alerts_of_one() -> None:
     rows = Table(np.zeros((ROWS, 1)), ("x",), entities=entities)
     budget = IncidentBudget(0.1, alerts=3, window_rows=10, quiet_s=300)
     assert budget.calibrate(scores, rows, times()).value == 0.4
+
+
+def test_a_margin_lies_above_the_score_of_one_row_in_twenty() -> None:
+    scores = np.linspace(0.3, 0.5, ROWS)
+    rows = Table(np.zeros((ROWS, 1)), ("x",))
+    limit = ScoreMargin(0.07).calibrate(scores, rows, times())
+    assert limit.value == pytest.approx(0.49 + 0.07, abs=1e-3)
+    assert ScoreMargin(0.9).calibrate(scores, rows, times()).value == 1.0
+
+
+def test_the_strictest_of_the_rules_makes_the_threshold() -> None:
+    def rule(*changes: str) -> object:
+        source = BacktestVariant().changed(changes).source(_no_version)
+        assert isinstance(source, WalkForward)
+        return source.rule
+
+    rows = Table(np.zeros((ROWS, 1)), ("x",))
+    strict = rule()
+    assert isinstance(strict, StrictestRule)
+    assert strict.calibrate(bursts(100, 900), rows, times()).value == 0.7
+    assert strict.calibrate(np.full(ROWS, 0.4), rows, times()).value == 0.4 + 0.07
+    assert rule("incident_budget=0") == StrictestRule((ScoreMargin(0.07),))
+    assert rule("margin=0", "incident_budget=0") is None
+
+
+def _no_version(version: str) -> ModelBundle:
+    raise AssertionError(version)
 
 
 @pytest.mark.parametrize(

@@ -76,4 +76,6 @@ def test_what_no_forest_can_be_fitted_on_is_refused(
 ) -> None:
     np.savez(tmp_path / "t.npz", train=rows)
     with pytest.raises(DataError, match=said):
-        load_training_data(JobSpec(data=str(tmp_path / "t.npz")), TrainSettings(), JobProgress())
+        load_training_data(
+            JobSpec(data=str(tmp_path / "t.npz"), over_time="none"), TrainSettings(), JobProgress()
+        )

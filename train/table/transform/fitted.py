@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from train.table.transform.grammar import ZONED_KINDS, Step
+from train.table.transform.grammar import POOLED_KINDS, ZONED_KINDS, Step
 from train.table.transform.local_time import WEEK_HOURS
 from vigil.arrays import Floats
 from vigil.errors import DataError
 
 _Arrays = Mapping[str, Floats]
-_POSITIVE = ("baseline.spread", "baseline.floor")
+_POSITIVE = ("baseline.spread", "baseline.floor", "top.spread")
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +22,8 @@ class FittedSteps:
 
     baseline.level, baseline.spread, baseline.floor [d]: of an entity that is new, and the least
     spread; calendar.level or season.level [168, d]: of each hour of the week; residual.centre and
-    rotate.centre [d], residual.weights [d, d], rotate.weights [d, k]: see linear.py
+    rotate.centre [d], residual.weights [d, d], rotate.weights [d, k]: see linear.py; top.centre and
+    top.spread [d for the features and each kind of them]: see pooling.py
     """
 
     arrays: _Arrays = field(default_factory=dict)
@@ -53,8 +54,13 @@ class FittedSteps:
 
 def fitted_shapes(steps: Iterable[Step], features: int) -> dict[str, tuple[int, ...]]:
     """Return the shapes of the arrays that `steps` learn of d features, by name."""
+    steps = tuple(steps)
+    pooled = sum(step.kind in POOLED_KINDS for step in steps)
     shapes: dict[str, tuple[int, ...]] = {}
     for step in steps:
+        if step.kind == "top":
+            columns = features * (1 + pooled)
+            shapes |= dict.fromkeys(("top.centre", "top.spread"), (columns,))
         shapes |= {
             f"{step.kind}.{name}": shape for name, shape in _shapes_of(step, features).items()
         }

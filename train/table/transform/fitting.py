@@ -8,11 +8,12 @@ import numpy as np
 
 from train.model.distances import robust_spread
 from train.table.table import Table
-from train.table.transform.calendar import fit_levels
+from train.table.transform.calendar import CALENDAR_NAMES, fit_levels
 from train.table.transform.fitted import FittedSteps, directions
-from train.table.transform.grammar import ZONED_KINDS, Step
+from train.table.transform.grammar import POOLED_KINDS, ZONED_KINDS, Step
 from train.table.transform.linear import fit_residual, fit_rotation
 from train.table.transform.local_time import hour_of_week, local_seconds
+from train.table.transform.pooling import fit_spreads
 from train.table.unix_times import unix_seconds
 from vigil.arrays import Floats
 from vigil.errors import DataError
@@ -41,7 +42,37 @@ def fit_steps(
     later = _of_kinds(steps, *ZONED_KINDS, "residual", "rotate")
     if later:
         fitted |= _fit_to_rows(later, _some(sample(first, fitted)), seed)
+    if _of_kinds(steps, "top"):
+        fitted |= _fit_top(steps, sample, fitted)
     return fitted
+
+
+def _fit_top(
+    steps: tuple[Step, ...],
+    sample: SampleRows,
+    fitted: FittedSteps,
+) -> dict[str, Floats]:
+    """The spreads of all columns of which the largest are left.
+
+    The other steps are asked for in this order: columns of each feature, then the rest.
+    """
+    pooled = _of_kinds(steps, *POOLED_KINDS)
+    rest = tuple(step for step in steps if step not in pooled and step.kind != "top")
+    rows = _some(sample((*pooled, *rest), fitted))
+    columns = len(rows.names) - _columns_of(rest, fitted)
+    learnt = fit_spreads(rows.X[:, :columns])
+    return {f"top.{name}": array for name, array in learnt.items()}
+
+
+def _columns_of(steps: tuple[Step, ...], fitted: FittedSteps) -> int:
+    """How many columns steps have that are not those of features."""
+    columns = 0
+    for step in steps:
+        if step.kind == "calendar":
+            columns += len(CALENDAR_NAMES)
+        if step.kind == "rotate":
+            columns += fitted["rotate.weights"].shape[1]
+    return columns
 
 
 def _some(rows: Table) -> Table:

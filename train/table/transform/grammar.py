@@ -17,13 +17,16 @@ _MAX_MEMORY_ROWS = 1_000_000
 _MAX_DIRECTIONS = 256
 _STEP = re.compile(r"\s*([a-z]+)(?::([\w./+-]{1,64}))?\s*")
 ZONED_KINDS = ("calendar", "season")
-_ONCE = ("baseline", "residual", "rotate")
+# They have a column for each feature, of which `top` leaves the largest.
+POOLED_KINDS = ("diff", "mean", "sd", "min", "max", "zscore", "ewm", "residual")
+_ONCE = ("baseline", "residual", "rotate", "top")
 
 
 class Step(NamedTuple):
     """One step of a transform.
 
     rows: that it is computed over; of `rotate` the directions, 0: as many as there are features;
+    of `top` the columns of each kind;
     zone: of `calendar` and `season`, by its name in the time zone database
     """
 
@@ -60,12 +63,13 @@ _NUMBERS = {
     "baseline": NumberArgument(50, _MAX_MEMORY_ROWS, DEFAULT_BASELINE_ROWS),
     "rotate": NumberArgument(1, _MAX_DIRECTIONS, 0),
     "residual": NumberArgument(1, 0, 0),
+    "top": NumberArgument(1, _MAX_DIRECTIONS),
 }
 STEP_KINDS = (*_NUMBERS, *ZONED_KINDS)
 _HINT = (
     "write steps with commas between: diff:N, mean:N, sd:N, min:N, max:N, zscore:N, ewm:N (rows), "
     "baseline or baseline:N, calendar or calendar:ZONE, season or season:ZONE, residual, rotate or "
-    "rotate:DIRECTIONS"
+    "rotate:DIRECTIONS, and top:N (the N largest of each)"
 )
 
 

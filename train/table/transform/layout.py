@@ -8,7 +8,7 @@ from typing import NamedTuple
 from train.table.transform.calendar import CALENDAR_NAMES
 from train.table.transform.carried import WARMING_ROWS
 from train.table.transform.fitted import directions
-from train.table.transform.grammar import ZONED_KINDS, Step
+from train.table.transform.grammar import POOLED_KINDS, ZONED_KINDS, Step
 
 _OVER_WINDOWS = ("diff", "mean", "sd", "min", "max", "zscore")
 
@@ -33,7 +33,7 @@ def is_over_window(step: Step) -> bool:
 
 def has_columns(step: Step) -> bool:
     """Whether a step adds columns; the others change what all columns are told as."""
-    return step.kind not in ("baseline", "season")
+    return step.kind not in ("baseline", "season", "top")
 
 
 def rows_before(step: Step) -> int:
@@ -56,9 +56,24 @@ def output_names(steps: Iterable[Step], names: tuple[str, ...]) -> tuple[str, ..
     """Return the features of the model: cpu, .., cpu:mean10, .."""
     steps = tuple(steps)
     outputs = list(_level_names(steps, names))
+    largest = columns_of_top(steps, len(names))
+    if largest:
+        outputs += _top_names("", largest)
     for step in steps:
-        outputs += _names_of(step, names)
+        is_pooled = largest and step.kind in POOLED_KINDS
+        outputs += _top_names(_kind_of(step), largest) if is_pooled else _names_of(step, names)
     return tuple(outputs)
+
+
+def columns_of_top(steps: Iterable[Step], features: int) -> int:
+    """Return how many columns `top` leaves of each kind of d features; 0 where there is none."""
+    asked = [step.rows for step in steps if step.kind == "top"]
+    return min(*asked, features) if asked else 0
+
+
+def _top_names(kind: str, columns: int) -> Iterator[str]:
+    prefix = f"{kind}:" if kind else ""
+    return (f"{prefix}top{number + 1}" for number in range(columns))
 
 
 def _level_names(steps: tuple[Step, ...], names: tuple[str, ...]) -> Iterator[str]:
@@ -75,8 +90,11 @@ def _names_of(step: Step, names: tuple[str, ...]) -> Iterable[str]:
         return CALENDAR_NAMES
     if step.kind == "rotate":
         return [f"rotate:{number + 1}" for number in range(directions(step, len(names)))]
-    rows = step.rows or ""
-    return [f"{name}:{step.kind}{rows}" for name in names]
+    return [f"{name}:{_kind_of(step)}" for name in names]
+
+
+def _kind_of(step: Step) -> str:
+    return f"{step.kind}{step.rows or ''}"
 
 
 def carried_parts(steps: Iterable[Step], features: int) -> tuple[CarriedPart, ...]:

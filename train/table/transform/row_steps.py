@@ -12,10 +12,11 @@ from train.table.transform import rolling
 from train.table.transform.calendar import calendar_columns
 from train.table.transform.carried import walk_baseline, walk_ewm
 from train.table.transform.fitted import FittedSteps
-from train.table.transform.grammar import ZONED_KINDS, Step
-from train.table.transform.layout import CarriedPart, has_columns
+from train.table.transform.grammar import POOLED_KINDS, ZONED_KINDS, Step
+from train.table.transform.layout import CarriedPart, columns_of_top, has_columns
 from train.table.transform.linear import project_centred
 from train.table.transform.local_time import Seconds, hour_of_week, local_seconds
+from train.table.transform.pooling import largest_deviations
 from train.table.transform.windows import RowCounts, RowWindows
 from vigil.arrays import Floats
 
@@ -52,8 +53,33 @@ class RowSteps:
     def columns(self) -> Floats:
         """Return the rows of the model [n, D]."""
         columns = [self._present]
-        columns += [self._column(step) for step in self.steps if has_columns(step)]
+        most = columns_of_top(self.steps, self._present.shape[1])
+        if most:
+            columns.append(self._largest(self._present, 0, most))
+        group = 0
+        for step in filter(has_columns, self.steps):
+            values = self._column(step)
+            if most and step.kind in POOLED_KINDS:
+                group += 1
+                values = self._largest(values, group, most)
+            columns.append(values)
         return np.hstack(columns)
+
+    def _largest(
+        self,
+        values: Floats,
+        group: int,
+        most: int,
+    ) -> Floats:
+        """The largest deviations of the columns of one kind, the `group`-th that was learnt of."""
+        features = values.shape[1]
+        own = slice(group * features, (group + 1) * features)
+        return largest_deviations(
+            values,
+            self.fitted["top.centre"][own],
+            self.fitted["top.spread"][own],
+            most,
+        )
 
     def walk(self) -> None:
         """Move on what the entities carry."""

@@ -24,9 +24,10 @@ rows = arrays(np.float64, st.tuples(st.integers(1, 12), st.just(2)), elements=va
 
 
 def one_clock(declared: list[Step]) -> tuple[Step, ...]:
-    """The steps without the second that knows hours."""
+    """The steps without the second that knows hours, or leaves the largest."""
     clocks = [step for step in declared if step.zone]
-    return tuple(step for step in declared if step not in clocks[1:])
+    tops = [step for step in declared if step.kind == "top"]
+    return tuple(step for step in declared if step not in (*clocks[1:], *tops[1:]))
 
 
 window_steps = st.builds(Step, st.sampled_from(WINDOW_KINDS), st.integers(2, 5), st.just(""))
@@ -37,6 +38,8 @@ single_steps = st.sampled_from(
         Step("season", zone="Asia/Kolkata"),
         Step("residual"),
         Step("rotate", 3),
+        Step("top", 1),
+        Step("top", 9),
     ]
 )
 steps = st.lists(window_steps | single_steps, max_size=5, unique=True).map(one_clock)

@@ -16,7 +16,7 @@ from vigil.errors import DataError
 
 COLUMNS = Columns(time="at", entity="host")
 HOUR = 3600
-ALL_STEPS = "baseline:200,season:Europe/Berlin,mean:3,ewm:4,residual,rotate:2"
+ALL_STEPS = "baseline:200,season:Europe/Berlin,mean:3,ewm:4,residual,rotate:2,top:1"
 
 
 def frame_of(hosts: int = 3, rows: int = 400) -> pd.DataFrame:
