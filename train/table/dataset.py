@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from train.table.checks import check_columns, check_scanned
 from train.table.default_context import default_context, describe_default, why_not
 from train.table.impute import Imputation, Imputing
 from train.table.reader import CHUNK_VALUES, SPLIT_ROWS, read_head, read_split, split_files
@@ -160,7 +161,7 @@ class _TableScan:
             tasks=self.tasks,
             on_rows=on_rows,
         )
-        _check_result(result, self.name, over_time)
+        check_scanned(result, self.name, over_time)
         return _Scanned(result, over_time)
 
     def by_default(self, on_rows: Callable[[int], None]) -> _Scanned:
@@ -214,7 +215,7 @@ class _TableScan:
             keeps_context=True,
         )
         result = scan_table(self.splits, plan, tasks=self.tasks)
-        _check_result(result, self.name, _text(steps))
+        check_scanned(result, self.name, _text(steps))
         rows = result.sample.rows
         if not rows.ordered:
             return rows
@@ -257,7 +258,7 @@ def preview(
     first = next(chunks)
     if not len(first):
         first = next((chunk for chunk in chunks if len(chunk)), first)
-    _check_columns(first, str(path))
+    check_columns(first, str(path))
     if min_rows is not None and _is_little(first, min_rows) and next(chunks, None) is None:
         _check_rows(first, str(path), min_rows)
         check_varies(first, str(path))
@@ -376,42 +377,6 @@ def _fingerprint(result: ScanResult, files: Sequence[File]) -> Fingerprint:
         tuple(files),
         columns,
     )
-
-
-def _check_result(
-    result: ScanResult,
-    name: str,
-    over_time: str,
-) -> None:
-    train = result.sample.rows
-    if result.rows and not len(train):
-        raise DataError(
-            f"{name}: none of its {result.rows} rows has as many before it as the transform "
-            f"{over_time!r} looks back on"
-        )
-    _check_columns(train, name)
-    if result.test is not None:
-        _check_columns(result.test, name)
-    _check_leak(result, name)
-
-
-def _check_columns(table: Table, name: str) -> None:
-    n, d = table.X.shape
-    if n == 0 or d == 0:
-        raise DataError(f"{name} has {n} rows and {d} feature columns; both must be at least 1")
-    if len(set(table.names)) != d:
-        raise DataError(f"{name}: two columns have the same name")
-
-
-def _check_leak(result: ScanResult, name: str) -> None:
-    column = result.extremes.leaking_column() if result.extremes else None
-    if column is not None:
-        leak = result.raw_names[column]
-        raise DataError(
-            f"{name}: column {leak!r} tells the label: the model would learn the answer; "
-            f"leave it out with --ignore '{leak}'",
-            field=leak,
-        )
 
 
 def split_holdout(
