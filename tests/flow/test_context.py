@@ -36,7 +36,11 @@ def looking_back(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vigil]:
     """A platform whose champion looks back two rows; drift is only observed."""
     home = tmp_path_factory.mktemp("context")
     write_table(home / "rows.csv")
-    vigil = Vigil(home, free_port(), {"VIGIL_DRIFT_MODE": "observe"})
+    environment = {
+        "VIGIL_DRIFT_MODE": "observe",
+        "VIGIL_SERVE_CONTEXT_TIMEOUT_S": "5",  # a slow machine must not look like a lost shard
+    }
+    vigil = Vigil(home, free_port(), environment)
     version = train(vigil, "diff:1,mean:3")
     with vigil.running():
         vigil.run("promote", version)
