@@ -58,6 +58,10 @@ class ModelWatch:
     """
 
     desired: str | None = None
+    model: LoadedModel | None = None
+    canary: RunningCanary | None = None
+    shadow: Shadow | None = None
+    source: str = REGISTRY
 
     def __init__(
         self,
@@ -71,10 +75,6 @@ class ModelWatch:
         prepare: PrepareContext | None = None,
     ) -> None:
         """`prepare` is awaited with the format of a model's rows before that is served."""
-        self.model: LoadedModel | None = None
-        self.canary: RunningCanary | None = None
-        self.shadow: Shadow | None = None
-        self.source = REGISTRY
         self.metrics = metrics
         self._registry = registry
         self._settings = settings
