@@ -348,6 +348,6 @@ def page(rows: list[dict[str, Any]]) -> str:
         f"{machine()['date']}, {machine()['cores']} cores. Windows of 1,000 rows (asd: 500).\n"
         "Of machines that is counted which the reference says can be told, before the window\n"
         "is seen (tests/bench/telemetry.py). The limits were set with the train splits of all\n"
-        "machines in view; the test splits were not looked at before.\n\n"
+        "machines in view; the test splits were looked at once after that.\n\n"
         f"{markdown(rows)}"
     )
