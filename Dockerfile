@@ -18,7 +18,7 @@ ENV PIP_INDEX_URL=${INDEX_URL} UV_DEFAULT_INDEX=${INDEX_URL} \
     UV_COMPILE_BYTECODE=1 PYC_INVALIDATION_MODE=UNCHECKED_HASH \
     UV_LINK_MODE=copy UV_NO_CACHE=1 UV_PYTHON_DOWNLOADS=never
 WORKDIR /build
-COPY .ci/image-tools.txt ./
+COPY infra/image-tools.txt ./
 RUN --mount=type=secret,id=netrc,target=/root/.netrc \
     --mount=type=secret,id=certificates,target=/etc/ssl/certs/ca-certificates.crt \
     pip install --no-cache-dir --require-hashes --requirement image-tools.txt

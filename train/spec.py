@@ -204,8 +204,8 @@ class JobSpec(BaseModel):
 
     @classmethod
     def table_fields(cls) -> tuple[str, ...]:
-        """Return the fields that say how a table is learnt from: roles, order, missing values."""
-        return (*_ROLES, "shuffled", *_IMPUTING)
+        """Return the fields that say how a table is learnt from: roles, time, missing values."""
+        return (*_ROLES, "over_time", "shuffled", *_IMPUTING)
 
     @classmethod
     def of_bundle(

@@ -127,6 +127,21 @@ _CAPTURE = [
     ),
 ]
 
+_MISSING = [
+    Panel(
+        "Missing values that others stand for",
+        "A second, by feature, of requests and of streams: see `vigil train --impute`.",
+        "short",
+        queries={
+            "{{feature}}": f"sum(rate(vigil_imputed_values_total{RATE_WINDOW})) by (feature)",
+            "{{feature}}, streams": (
+                f"sum(rate(vigil_stream_imputed_values_total{RATE_WINDOW})) by (feature)"
+            ),
+        },
+        width=24,
+    ),
+]
+
 _CONTEXT = [
     Panel(
         "Entities",
@@ -199,6 +214,7 @@ DATA_PAGE = Page(
         "Drift": _DRIFT,
         "Windows and episodes": _WINDOWS,
         "Capture": _CAPTURE,
+        "Missing values": _MISSING,
         "Context of entities": _CONTEXT,
         "Feedback": _FEEDBACK,
     },

@@ -5,8 +5,7 @@ leaves every value as it is is none. It is asked before the window is judged; wh
 not counted, and its share is shown.
 
 The limits of the rules were set with the train splits of all machines in view; both halves of the
-machines are shown. The test splits were looked at once after that: their windows without a labelled row
-confirm what was set.
+machines are shown. The test splits (windows without a labelled row) were looked at once after that.
 """
 
 from __future__ import annotations

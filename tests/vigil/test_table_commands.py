@@ -16,7 +16,7 @@ from vigil.__main__ import main
 
 ROOT = Path(__file__).parents[2]
 ROLES = {f"--{JobSpec.option(name)}" for name in JobSpec.role_fields()}
-ORDER = ROLES | {"--shuffled", "--impute", "--max-missing"}
+ORDER = ROLES | {"--over-time", "--shuffled", "--impute", "--max-missing"}
 LEARNING = ("up", "demo", "train")
 # What a command needs beside its table, which it reads before it needs anything else.
 ARGUMENTS = {
@@ -99,7 +99,7 @@ def test_a_small_table_from_which_nothing_is_learnt_is_refused_before_anything_s
     assert "starting" not in result.stderr
 
 
-@pytest.mark.parametrize(("folder", "options"), [("table", ROLES), ("model", ORDER)])
+@pytest.mark.parametrize(("folder", "options"), [("table", ORDER), ("model", ORDER)])
 def test_no_message_about_a_table_advises_another_option(folder: str, options: set[str]) -> None:
     for file in (ROOT / "train" / folder).glob("*.py"):
         assert advised(" ".join(texts_of(file))) <= options, file

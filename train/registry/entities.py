@@ -43,6 +43,7 @@ class RunInfo:
     """The state of a run; the time is in Unix milliseconds."""
 
     run_id: str
+    experiment_id: str
     status: str
     start_time: int
     artifact_uri: str

@@ -51,6 +51,7 @@ def read_run(answer: Mapping[str, Any]) -> Run:
     return Run(
         RunInfo(
             run_id=info["run_id"],
+            experiment_id=info["experiment_id"],
             status=info["status"],
             start_time=int(info.get("start_time", 0)),
             artifact_uri=info.get("artifact_uri", ""),

@@ -12,6 +12,7 @@ from typing import IO, Any, Literal
 import numpy as np
 from hypothesis import strategies as st
 
+from serve.model.row_format import RowFormat
 from serve.stream.log_writer import LogWriter
 from serve.stream.scorer import BatchScores, Busy, Refused
 from tests.serve.stream.packing import LAYERS, aggregate, gzipped
@@ -226,10 +227,10 @@ class RuleScorer:
     def __init__(self) -> None:
         self._calls = 0
 
-    def names(self) -> tuple[str, ...]:
-        return NAMES
+    def row_format(self) -> RowFormat:
+        return RowFormat(NAMES)
 
-    def score(self, X: np.ndarray[Any, Any], context: Any = None) -> BatchScores:
+    def score(self, X: np.ndarray[Any, Any], context: Any = None, made: Any = None) -> BatchScores:
         self._calls += 1
         if self._calls % 5 == 0:
             raise Busy("a moment")
