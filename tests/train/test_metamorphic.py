@@ -35,7 +35,7 @@ def load(table: Table, folder: Path, **spec: Any) -> TrainingData:
     file = folder / "table.npz"
     np.savez(file, train=table.X, names=np.array(table.names))
     progress = JobProgress(gauge=lambda *_, **__: _Silent())
-    job = JobSpec(data=str(file), over_time="none", **spec)
+    job = JobSpec(data=str(file), **{"over_time": "none", **spec})
     return load_training_data(job, SETTINGS, progress)
 
 
@@ -67,13 +67,18 @@ def telemetry(rows: int = 2000, features: int = 5) -> Table:
     return Table(X, tuple(f"f{j}" for j in range(features)))
 
 
+@pytest.mark.parametrize("over_time", ["none", None])
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("features", [1, 5])
-def test_the_verdict_of_the_gate_stays(change: str, features: int, tmp_path: Path) -> None:
+def test_the_verdict_of_the_gate_stays(
+    change: str, features: int, over_time: str | None, tmp_path: Path
+) -> None:
     table = telemetry(features=features)
-    before = assess(table, tmp_path)
-    after = assess(CHANGES[change](table), tmp_path)
+    before = assess(table, tmp_path, over_time=over_time)
+    after = assess(CHANGES[change](table), tmp_path, over_time=over_time)
     assert failed(after) == failed(before) == set()
+    if over_time is None and change == "rows twice":
+        return  # the row before a row is its copy: features over time are others
     assert after.metrics["planted_auroc"] == pytest.approx(
         before.metrics["planted_auroc"], abs=0.05
     )

@@ -5,9 +5,12 @@ How it was chosen is in docs/quality.md.
 
 from __future__ import annotations
 
+import numpy as np
+
 from train.table.source import File
 from train.table.table import Table
 from train.table.time_order import TimeOrder
+from vigil.arrays import Floats
 
 DEFAULT_CONTEXT = "sd:5,sd:20,residual,top:8"
 # No other feature explains the only one.
@@ -31,7 +34,13 @@ def default_context(first: Table, file: File) -> str:
     has_order = first.times is not None or (is_npz and first.ordered)
     if not has_order:
         return ""
-    return DEFAULT_CONTEXT if len(first.names) > 1 else _CONTEXT_OF_ONE
+    return DEFAULT_CONTEXT if _varying_columns(first.X) > 1 else _CONTEXT_OF_ONE
+
+
+def _varying_columns(X: Floats) -> int:
+    """How many columns [n, d] vary: one that does not explains no other."""
+    ranges = np.nanmax(X, axis=0) - np.nanmin(X, axis=0)
+    return int(np.count_nonzero(ranges > 0))
 
 
 def describe_default(over_time: str) -> str:
