@@ -18,6 +18,7 @@ from vigil.errors import DataError
 SETTINGS = TrainSettings(n_estimators=50)
 # The last fifth of these, which is held out, has windows that are labelled as anomalies.
 ENDS_WITH_ANOMALIES = {
+    "cpu_utilization_asg_misconfiguration",
     "grok_asg_anomaly",
     "machine_temperature_system_failure",
     "rds_cpu_utilization_cc0c53",
