@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import date, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -28,6 +26,7 @@ from infra.audit.pins import (
 )
 from infra.audit.registries import newer_releases
 from infra.stack_settings import ROOT
+from tests.answering import Asked, answering
 from vigil.errors import BadSettings
 
 TODAY = date(2026, 11, 30)
@@ -134,30 +133,16 @@ def test_an_exception_holds_until_its_day_and_is_then_a_finding_itself() -> None
 def osv() -> Iterator[str]:
     """OSV's API, which knows one advisory of click."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            queries = json.loads(body)["queries"]
-            results = [
-                {"vulns": [{"id": "GHSA-1"}]} if query["package"]["name"] == "click" else {}
-                for query in queries
-            ]
-            answer = json.dumps({"results": results}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
+    def answer(asked: Asked) -> tuple[int, Any]:
+        queries = json.loads(asked.body)["queries"]
+        results = [
+            {"vulns": [{"id": "GHSA-1"}]} if query["package"]["name"] == "click" else {}
+            for query in queries
+        ]
+        return 200, {"results": results}
 
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with answering(answer) as url:
+        yield url
 
 
 def audit(*options: str) -> tuple[int, str]:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 from mcp import Client
 
 from serve.mcp_server import build_server
+from tests.answering import Asked, answering
 from vigil.service import Service
 
 TABLE = Path(__file__).parent.parent / "data/telemetry.csv"
@@ -29,13 +28,14 @@ class Double:
     def __init__(self) -> None:
         self.asked: list[tuple[str, Any]] = []
 
-    def answer(self, path: str, body: Any, key: str | None) -> tuple[int, Any]:
-        self.asked.append((path, body))
-        if path == "/console/state":
+    def answer(self, asked: Asked) -> tuple[int, Any]:
+        body = json.loads(asked.body) if asked.body else None
+        self.asked.append((asked.path, body))
+        if asked.path == "/console/state":
             return 200, {"monitor": {"models": {"champion": "3"}}}
-        if path.startswith("/models/") and key != OPERATOR:
+        if asked.path.startswith("/models/") and asked.headers.get("authorization") != OPERATOR:
             return 403, {"error": {"message": REFUSAL}}
-        return 200, {"path": path}
+        return 200, {"path": asked.path}
 
 
 @pytest.fixture
@@ -45,31 +45,8 @@ def double() -> Double:
 
 @pytest.fixture
 def url(double: Double) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.reply(None)
-
-        def do_POST(self) -> None:
-            self.reply(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-
-        def reply(self, body: Any) -> None:
-            status, answer = double.answer(self.path, body, self.headers["Authorization"])
-            content = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with answering(double.answer) as found:
+        yield found
 
 
 @asynccontextmanager
