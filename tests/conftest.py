@@ -86,7 +86,9 @@ def platform(tmp_path_factory: pytest.TempPathFactory, receiver: EventReceiver) 
     """One running platform with a champion trained on built-in telemetry.
 
     It only observes drift: what tests send is not what the model was trained on, and a retraining
-    in between would move the champion that they are about.
+    in between would move the champion that they are about. The champion judges each row alone, so
+    that tests can compare a score with the forest's; tests/flow/test_context.py has one that looks
+    back.
     """
     import pandas as pd
 
@@ -100,7 +102,9 @@ def platform(tmp_path_factory: pytest.TempPathFactory, receiver: EventReceiver) 
         "VIGIL_DRIFT_NOTIFY": f"cloudevents+{receiver.url}/events",
         "VIGIL_DRIFT_INCIDENT_QUIET_S": "5",  # an incident is over after seconds
     }
-    with Vigil(home, free_port(), environment).running(home / "telemetry.csv") as vigil:
+    with Vigil(home, free_port(), environment).running(
+        home / "telemetry.csv", "--over-time", "none"
+    ) as vigil:
         yield vigil
     assert left_of(home) == []
     assert vigil.port not in listening()

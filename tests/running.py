@@ -101,12 +101,12 @@ class Vigil:
         return found
 
     @contextmanager
-    def running(self, data: Path | None = None) -> Iterator[Self]:
-        """Its platform, trained on `data`, for the length of a block.
+    def running(self, data: Path | None = None, *options: str) -> Iterator[Self]:
+        """Its platform, trained on `data` with `options` of `up`, for the length of a block.
 
         It ends also when this process is killed in it.
         """
-        self.run("up", "-d", *(("--data", str(data)) if data else ()))
+        self.run("up", "-d", *(("--data", str(data)) if data else ()), *options)
         with reaper.start_reaper(self.platform.id):
             try:
                 yield self
