@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.metamorphic import CHANGES, add_dead_columns, duplicate, scale
+from tests.metamorphic import CHANGES, Change, add_dead_columns, duplicate, reorder, scale
 from tests.tables import read_labelled
 from train.challenger import Assessment, TrainingSetup, assemble_challenger, judge
 from train.job import feature_warnings
@@ -91,15 +91,23 @@ def test_nine_constant_columns_beside_one_hide_no_anomaly(tmp_path: Path) -> Non
     assert failed(assess(wide, tmp_path)) == failed(assess(table, tmp_path)) == set()
 
 
-def test_the_forest_of_other_units_and_dead_columns_scores_the_same(labelled_table: Path) -> None:
+@pytest.mark.parametrize("change", [scale, add_dead_columns, reorder])
+def test_the_forest_of_other_units_order_and_dead_columns_scores_the_same(
+    change: Change, labelled_table: Path
+) -> None:
     table = read_labelled(labelled_table).train.tail(1500)
-    scores = _scores(table.X)
-    np.testing.assert_array_equal(scores, _scores(scale(table).X))
-    np.testing.assert_array_equal(scores, _scores(add_dead_columns(table).X))
+    np.testing.assert_array_equal(_scores(table.X), _scores(change(table).X))
 
 
-def _scores(X: Floats) -> Floats:
-    forest = fit_part(X, trees=10, max_samples=256, max_features=1.0, seed=0)
+@pytest.mark.parametrize("change", [scale, reorder])
+def test_so_does_a_forest_whose_trees_see_some_of_the_columns(change: Change) -> None:
+    table = telemetry(rows=600, features=7)
+    scores = _scores(table.X, max_features=0.5)
+    np.testing.assert_array_equal(scores, _scores(change(table).X, max_features=0.5))
+
+
+def _scores(X: Floats, max_features: float = 1.0) -> Floats:
+    forest = fit_part(X, trees=10, max_samples=256, max_features=max_features, seed=0)
     compiled = CompiledForest.compile(forest).score(X)
     np.testing.assert_allclose(compiled, -forest.score_samples(X), atol=1e-12)
     return compiled

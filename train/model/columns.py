@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from vigil.arrays import Integers, Positions, Singles
 
 _MIN_RANGE = 1e-3  # of a column's values; narrower ones are fitted in another unit
+_ORDERING_ROWS = 1000  # by which columns are ordered
 
 
 def _exponents(ranges: Singles) -> Integers:
@@ -19,16 +21,28 @@ def _exponents(ranges: Singles) -> Integers:
     return np.where(is_narrow, powers, 0).astype(np.int32)
 
 
+def _order_by_content(X: Singles) -> Positions:
+    """The columns of the rows `X` [n, d] in an order of their own, wherever the table has them.
+
+    It is that of hashes of the ranks of their values, which names and units do not change.
+    """
+    step = max(1, len(X) // _ORDERING_ROWS)
+    ranks = np.argsort(X[::step], axis=0, kind="stable")
+    hashes = [hashlib.sha256(np.ascontiguousarray(column)).digest() for column in ranks.T]
+    return np.array(sorted(range(len(hashes)), key=hashes.__getitem__))
+
+
 @dataclass(frozen=True)
 class FitColumns:
     """The columns of a table that a forest is fitted on, and the unit of each.
 
-    numbers [k]: of the columns that vary, or of all; exponents [d]: powers of two by which columns
-    are divided, 0 for most; count: d
+    numbers [k]: of the columns that vary, or of all, in the order in which they are fitted;
+    exponents [d]: powers of two by which columns are divided, 0 for most; count: d
 
     scikit-learn takes a column for constant whose values lie within 1e-7. Powers of two change no
     digit, so that the trees are those of the same column in another unit. A constant column changes
-    its random draws, and with them every tree: it is left out.
+    its random draws, and with them every tree: it is left out. So does the order of the columns:
+    they are fitted in one that does not depend on the table's.
     """
 
     numbers: Positions
@@ -40,57 +54,43 @@ class FitColumns:
         """Return those of the rows `X` [n, d]."""
         _, count = X.shape
         ranges = np.ptp(X, axis=0)
-        varying = np.flatnonzero(ranges > 0)
-        is_chosen = may_leave_out and len(varying) > 0
-        numbers = varying if is_chosen else np.arange(count)
-        return cls(numbers, _exponents(ranges), count)
-
-    @property
-    def are_plain(self) -> bool:
-        """Whether they are all columns of the table, as it has them."""
-        is_whole = len(self.numbers) == self.count
-        return is_whole and not self.exponents.any()
+        is_chosen = may_leave_out and ranges.any()
+        chosen = np.flatnonzero(ranges) if is_chosen else np.arange(count)
+        order = _order_by_content(X[:, chosen])
+        return cls(chosen[order], _exponents(ranges), count)
 
     def take(self, X: Singles) -> Singles:
         """Return the rows to fit on [n, k]."""
-        if self.are_plain:
-            return X
-        scaled = np.ldexp(X, -self.exponents)
+        scaled = np.ldexp(X, -self.exponents) if self.exponents.any() else X
         return scaled[:, self.numbers]
 
     def restore(self, forest: Any) -> None:
         """Make a forest of these columns one of the table."""
-        if self.are_plain:
-            return
-        members = zip(forest.estimators_, forest.estimators_features_, strict=True)
-        for member, columns in members:
-            member.tree_ = self._restored(member.tree_, columns)
-            member.n_features_in_ = self.count if self._has_left_out else len(columns)
-        if self._has_left_out:
-            self._widen(forest)
-
-    def _widen(self, forest: Any) -> None:
-        """Let a forest take all columns of the table."""
         every = np.arange(self.count)
+        sees_all = forest._max_features == len(self.numbers)
+        for index, member in enumerate(forest.estimators_):
+            seen = self.numbers[forest.estimators_features_[index]]
+            member.tree_ = self._restored(member.tree_, seen, numbers_of_table=sees_all)
+            member.n_features_in_ = self.count if sees_all else len(seen)
+            forest.estimators_features_[index] = every if sees_all else seen
         forest.n_features_in_ = self.count
-        forest._max_features = self.count
-        forest.estimators_features_ = [every] * len(forest.estimators_)
+        if sees_all:
+            forest._max_features = self.count
 
-    @property
-    def _has_left_out(self) -> bool:
-        return len(self.numbers) < self.count
+    def _restored(self, tree: Any, seen: Positions, *, numbers_of_table: bool) -> Any:
+        """The tree with thresholds in the table's units.
 
-    def _restored(self, tree: Any, columns: Positions) -> Any:
-        """The tree with thresholds in the table's units, and its numbers of columns."""
+        `seen` are the columns that it was fitted on. It names them by the numbers of the table, or
+        by those of `seen`.
+        """
         kind, (features, *shape), state = tree.__reduce__()
         nodes = state["nodes"].copy()
         is_split = nodes["feature"] >= 0
-        seen = columns[nodes["feature"][is_split]]
-        numbers = self.numbers[seen]
+        numbers = seen[nodes["feature"][is_split]]
         thresholds = nodes["threshold"][is_split]
         exponents = self.exponents[numbers]
         nodes["threshold"][is_split] = np.ldexp(thresholds, exponents)
-        if self._has_left_out:
+        if numbers_of_table:
             nodes["feature"][is_split] = numbers
             features = self.count
         restored = kind(features, *shape)
