@@ -28,7 +28,7 @@ def _order_by_content(X: Singles) -> Positions:
     """
     step = max(1, len(X) // _ORDERING_ROWS)
     ranks = np.argsort(X[::step], axis=0, kind="stable")
-    hashes = [hashlib.sha256(np.ascontiguousarray(column)).digest() for column in ranks.T]
+    hashes = [hashlib.sha256(column.tobytes()).digest() for column in ranks.T]
     return np.array(sorted(range(len(hashes)), key=hashes.__getitem__))
 
 
