@@ -48,7 +48,7 @@ _SHARE = click.FloatRange(
 )
 @click.option(
     "--over-time",
-    help="transform of the rows (default: zscore:288,sd:24,min:24,max:24; none: '')",
+    help="transform of the rows (default: zscore:288,sd:24,min:24,max:24; or none)",
 )
 @click.option(
     "--refit-hours",

@@ -56,17 +56,12 @@ def train_command(as_json: bool, require_gate: bool, **options: Any) -> None:
 
 def _preview(spec: JobSpec, settings: TrainSettings) -> None:
     """A bad file fails before anything is started; another machine may have other files."""
-    from train.table.dataset import preview
+    from train.preview import preview_job
 
     if settings.jobs_url is None:
         # Captured rows may be those that a short table lacks.
         min_rows = settings.max_samples if spec.captured is None else None
-        preview(
-            spec.data,
-            spec.columns,
-            allow_missing=spec.imputing is not None,
-            min_rows=min_rows,
-        )
+        preview_job(spec, min_rows)
 
 
 @contextmanager

@@ -18,6 +18,8 @@ from train.table.cells import join_names, split_names
 from train.table.impute import DEFAULT_MAX_MISSING, Imputing, parse_impute
 from train.table.s3 import is_s3
 from train.table.schema import Columns
+from train.table.transform.grammar import parse_steps
+from vigil.errors import DataError
 from vigil.json_types import Fields, JsonObject
 
 if TYPE_CHECKING:
@@ -74,6 +76,15 @@ def _check_impute(impute: str) -> str:
     return impute
 
 
+def _check_transform(over_time: str | None) -> str | None:
+    if over_time not in (None, NO_TRANSFORM):
+        try:
+            parse_steps(over_time)
+        except DataError as error:
+            raise ValueError(error.message) from error
+    return over_time
+
+
 def _split_option(names: Any) -> Any:
     """Names as the command line has them, with commas between."""
     if not isinstance(names, str):
@@ -86,6 +97,11 @@ def _name_none(over_time: Any) -> Any:
     return NO_TRANSFORM if over_time == "" else over_time
 
 
+_OverTime = Annotated[
+    str | None,
+    BeforeValidator(_name_none),
+    AfterValidator(_check_transform),
+]
 _Names = Annotated[tuple[str, ...] | None, BeforeValidator(_split_option)]
 
 
@@ -136,7 +152,7 @@ class JobSpec(BaseModel):
         False,
         "the rows are in no order of time: hold out random ones, not the latest",
     )
-    over_time: Annotated[str | None, BeforeValidator(_name_none)] = _option(
+    over_time: _OverTime = _option(
         None,
         "transform, as diff:1,mean:10,sd:10 (also min, max, ewm, zscore, baseline, calendar:ZONE, "
         "season:ZONE, residual, rotate, top:N): what a row is beside those before it, its entity "

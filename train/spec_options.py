@@ -51,12 +51,17 @@ def parse_spec(values: Fields) -> JobSpec:
     except ValidationError as error:
         mistake = error.errors()[0]
         message = str(mistake["msg"]).removeprefix("Value error, ")
-        context = click.get_current_context()
-        raise click.BadParameter(
-            message,
-            ctx=context,
-            param=_parameter(context, str(mistake["loc"][0])),
-        ) from error
+        raise bad_option(str(mistake["loc"][0]), message) from error
+
+
+def bad_option(name: str, message: str) -> click.BadParameter:
+    """Return the usage error of the option of a field of JobSpec."""
+    context = click.get_current_context()
+    return click.BadParameter(
+        message,
+        ctx=context,
+        param=_parameter(context, name),
+    )
 
 
 def _with_options(command: Command, names: tuple[str, ...]) -> Command:

@@ -55,6 +55,10 @@ class DataError(VigilError):
     status = 422
 
 
+class UnfitTransform(DataError):
+    """A transform that needs what the table does not have."""
+
+
 class BundleError(VigilError):
     """A model bundle that is damaged, forged or of another format. It is never served."""
 

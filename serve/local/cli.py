@@ -238,14 +238,9 @@ def _first_job(data: str | None, options: Fields, settings: TrainSettings) -> Jo
     job = parse_spec({**options, "data": data or ""})
     if data is None:
         return None
-    from train.table.dataset import preview
+    from train.preview import preview_job
 
-    preview(
-        data,
-        job.columns,
-        allow_missing=job.imputing is not None,
-        min_rows=settings.max_samples,
-    )
+    preview_job(job, settings.max_samples)
     return job
 
 

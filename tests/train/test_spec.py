@@ -119,6 +119,7 @@ def test_mlflow_shows_the_roles_of_columns_as_one_group() -> None:
         (["--key", ""], "Invalid value for '--key': letters, digits and _ . : - only"),
         (["--tune", "0"], "Invalid value for '--tune': 0.0 is not in the range x>0."),
         (["--trigger", "whim"], "Invalid value for '--trigger': 'whim' is not one of"),
+        (["--over-time", "diff"], "Invalid value for '--over-time': transform 'diff', 'diff'"),
         (["--since", "now"], "Invalid value for '--since': 'now' is not a valid float."),
     ],
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from train.spec import JobSpec
 from vigil.__main__ import main
@@ -97,6 +97,57 @@ def test_a_small_table_from_which_nothing_is_learnt_is_refused_before_anything_s
     assert result.exit_code == 1
     assert said in result.stderr
     assert "starting" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ("wobble:3", "there are diff, mean"),
+        ("diff:x", "write steps with commas between"),
+        ("mean:9999", "N from 1 to 1440"),
+        ("season:Europe/Atlantis", "no such time zone"),
+        ("season", "no column of times"),
+        ("calendar:UTC", "no column of times"),
+    ],
+)
+@pytest.mark.parametrize("command", LEARNING)
+def test_a_bad_transform_is_wrong_usage_before_anything_starts(
+    command: str, steps: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = transformed(command, "cpu,net", steps, tmp_path, monkeypatch)
+    assert result.exit_code == 2, result.output
+    assert said in in_one_line(result.stderr)
+    assert "--over-time" in result.stderr
+    assert "starting" not in result.stderr
+
+
+def test_times_that_are_no_dates_have_no_hours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = transformed("train", "cpu,at", "season", tmp_path, monkeypatch, "--time", "at")
+    assert result.exit_code == 2
+    assert "are no dates" in in_one_line(result.stderr)
+
+
+def transformed(
+    command: str,
+    header: str,
+    steps: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *options: str,
+) -> Result:
+    """What a command makes of a transform of a table without dates."""
+    table = folder / "rows.csv"
+    rows = [f"{number % 7},{number}" for number in range(600)]
+    table.write_text("\n".join([header, *rows]))
+    monkeypatch.setenv("VIGIL_HOME", str(folder / "home"))
+    words = [command, "--data", str(table), "--over-time", steps, *options]
+    return CliRunner().invoke(main, words)
+
+
+def in_one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 @pytest.mark.parametrize(("folder", "options"), [("table", ORDER), ("model", ORDER)])

@@ -43,3 +43,26 @@ def _check_leak(result: ScanResult, name: str) -> None:
             f"leave it out with --ignore '{leak}'",
             field=leak,
         )
+
+
+def check_varies(rows: Table, name: str) -> None:
+    """Raise DataError where all features are constant."""
+    if not varies(rows):
+        raise DataError(
+            f"every feature of {name} is constant: there is nothing to learn; "
+            "give rows in which one varies"
+        )
+
+
+def varies(rows: Table) -> bool:
+    """Whether any feature of the rows is not constant."""
+    return len(rows.constant) < len(rows.names)
+
+
+def check_rows(rows: Table, name: str, least: int) -> None:
+    """Raise DataError for a table of fewer rows than a tree is fitted to."""
+    if len(rows) < least:
+        raise DataError(
+            f"{name} has {len(rows)} rows, fewer than max_samples={least}: give more rows, "
+            "or set VIGIL_TRAIN_MAX_SAMPLES lower"
+        )

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from train.table.checks import check_columns, check_scanned
+from train.table.checks import check_scanned
 from train.table.default_context import default_context, describe_default, why_not
 from train.table.impute import Imputation, Imputing
 from train.table.reader import CHUNK_VALUES, SPLIT_ROWS, read_head, read_split, split_files
@@ -240,56 +240,6 @@ def table_roles(files: Sequence[File], columns: Columns) -> TableRoles:
     return recognise_roles(first, columns, file.path)
 
 
-def preview(
-    path: str | Path,
-    columns: Columns,
-    *,
-    allow_missing: bool = False,
-    min_rows: int | None = None,
-) -> TableRoles:
-    """Return the roles of the columns; raises DataError for what the first rows already show.
-
-    With `min_rows` that is also that there are fewer, or that nothing varies in them, where they
-    are all. It takes a second, whatever the size of the table.
-    """
-    files = find_files(path)
-    roles = table_roles(files, columns)
-    chunks = _chunks(files, roles.columns, allow_missing)
-    first = next(chunks)
-    if not len(first):
-        first = next((chunk for chunk in chunks if len(chunk)), first)
-    check_columns(first, str(path))
-    if min_rows is not None and _is_little(first, min_rows) and next(chunks, None) is None:
-        _check_rows(first, str(path), min_rows)
-        check_varies(first, str(path))
-    return roles
-
-
-def check_varies(rows: Table, name: str) -> None:
-    """Raise DataError where all features are constant."""
-    if not _varies(rows):
-        raise DataError(
-            f"every feature of {name} is constant: there is nothing to learn; "
-            "give rows in which one varies"
-        )
-
-
-def _is_little(rows: Table, min_rows: int) -> bool:
-    return len(rows) < min_rows or not _varies(rows)
-
-
-def _varies(rows: Table) -> bool:
-    return len(rows.constant) < len(rows.names)
-
-
-def _check_rows(rows: Table, name: str, least: int) -> None:
-    if len(rows) < least:
-        raise DataError(
-            f"{name} has {len(rows)} rows, fewer than max_samples={least}: give more rows, "
-            "or set VIGIL_TRAIN_MAX_SAMPLES lower"
-        )
-
-
 def _schema_to_keep(result: ScanResult, roles: TableRoles) -> Schema:
     """What is enforced from now on: times need not rise unless somebody said so."""
     columns = roles.columns
@@ -299,15 +249,6 @@ def _schema_to_keep(result: ScanResult, roles: TableRoles) -> Schema:
         columns.time if roles.is_time_told else None,
         columns.entity,
     )
-
-
-def _chunks(
-    files: Sequence[File],
-    columns: Columns,
-    allow_missing: bool,
-) -> Iterator[Table]:
-    for split in split_files(files):
-        yield from read_split(split, columns, allow_missing=allow_missing)
 
 
 def _dataset(

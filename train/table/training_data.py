@@ -14,10 +14,10 @@ from train.progress import JobProgress
 from train.settings import TrainSettings
 from train.spec import JobSpec
 from train.table.captured import read_captured
+from train.table.checks import check_varies
 from train.table.dataset import (
     Dataset,
     Fingerprint,
-    check_varies,
     read_table,
     split_holdout,
 )

@@ -25,7 +25,9 @@ from drift.incidents.backtest.threshold_rules import (
 from drift.settings import DriftSettings
 from train.model.bundle import ModelBundle
 from train.settings import TrainSettings
-from vigil.errors import BadSettings
+from train.spec import NO_TRANSFORM
+from train.table.transform.grammar import parse_steps
+from vigil.errors import BadSettings, DataError
 
 DEFAULT_OVER_TIME = "zscore:288,sd:24,min:24,max:24"
 DEFAULT_INCIDENT_BUDGET = 1.0
@@ -56,6 +58,19 @@ class BacktestVariant:
     incident_budget: float = DEFAULT_INCIDENT_BUDGET
     settings: dict[str, str] = field(default_factory=dict)
     changes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise BadSettings for a transform that is none."""
+        if not self._steps:
+            return
+        try:
+            parse_steps(self._steps)
+        except DataError as error:
+            raise BadSettings(error.message, about="--over-time: ") from error
+
+    @property
+    def _steps(self) -> str:
+        return "" if self.over_time == NO_TRANSFORM else self.over_time
 
     @property
     def title(self) -> str:
@@ -89,7 +104,7 @@ class BacktestVariant:
         return WalkForward(
             self.train_settings,
             rule=self._rule,
-            over_time=self.over_time,
+            over_time=self._steps,
             probation=self.probation or DEFAULT_PROBATION,
             refit_hours=self.refit_hours,
         )

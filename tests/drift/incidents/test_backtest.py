@@ -334,6 +334,7 @@ def _no_version(version: str) -> ModelBundle:
         ("incident_alerts", "NAME=VALUE"),
         ("speed=5", "there is no setting speed"),
         ("probation=much", "is not a number"),
+        ("over_time=wobble:3", "there are diff, mean"),
     ],
 )
 def test_what_cannot_be_compared_is_named(change: str, mistake: str) -> None:

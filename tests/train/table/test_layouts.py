@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from train.table.csv_layout import detect_layout
-from train.table.dataset import preview, read_table
+from train.table.dataset import read_table
+from train.table.preview import preview
 from train.table.schema import Columns
 from train.table.source import FileInMemory
 from vigil.errors import DataError

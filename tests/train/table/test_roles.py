@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train.table.dataset import Dataset, preview, read_table
+from train.table.dataset import Dataset, read_table
+from train.table.preview import preview
 from train.table.role_signs import LABEL_NAMES
 from train.table.roles import recognise_roles
 from train.table.schema import Columns

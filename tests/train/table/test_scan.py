@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from train.table.dataset import preview, read_table
+from train.table.dataset import read_table
+from train.table.preview import preview
 from train.table.schema import Columns
 from vigil.errors import DataError
 

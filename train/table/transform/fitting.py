@@ -10,13 +10,13 @@ from train.model.distances import robust_spread
 from train.table.table import Table
 from train.table.transform.calendar import CALENDAR_NAMES, fit_levels
 from train.table.transform.fitted import FittedSteps, directions
-from train.table.transform.grammar import POOLED_KINDS, ZONED_KINDS, Step
+from train.table.transform.grammar import POOLED_KINDS, ZONED_KINDS, Step, parse_steps
 from train.table.transform.linear import fit_residual, fit_rotation
 from train.table.transform.local_time import hour_of_week, local_seconds
 from train.table.transform.pooling import fit_spreads
 from train.table.unix_times import unix_seconds
 from vigil.arrays import Floats
-from vigil.errors import DataError
+from vigil.errors import DataError, UnfitTransform
 
 SampleRows = Callable[[tuple[Step, ...], FittedSteps], Table]
 _LEAST_DATE_S = 1e8  # times below it, of 1973, are counts of something
@@ -133,19 +133,25 @@ def _fit_linear(
     return fit_rotation(X, directions(step, X.shape[1]), seed)
 
 
+def check_fits(over_time: str, rows: Table) -> None:
+    """Raise UnfitTransform where `over_time` needs what the first `rows` of a table lack."""
+    if _of_kinds(parse_steps(over_time), *ZONED_KINDS):
+        table_times(rows)
+
+
 def table_times(rows: Table) -> Floats:
     """Return the times of rows for a calendar, as Unix seconds.
 
-    Raises DataError where there are none, and where they are no dates.
+    Raises UnfitTransform where there are none, and where they are no dates.
     """
     if rows.times is None:
-        raise DataError(
+        raise UnfitTransform(
             "the transform knows hours, and the table has no column of times: name it with --time, "
             "or leave `calendar` or `season` out"
         )
     times = unix_seconds(rows.times)
     if len(times) and times.max() < _LEAST_DATE_S:
-        raise DataError(
+        raise UnfitTransform(
             "the transform knows hours, and the times of the table are no dates: give them as "
             "ISO 8601 or as seconds since 1970, or leave `calendar` or `season` out"
         )
