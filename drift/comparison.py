@@ -15,7 +15,9 @@ from drift.window import TumblingWindow, Window
 from train.model.bundle import ModelBundle
 from train.model.repeats import distinct_rows
 from train.registry.versions import Version
-from train.table.captured import AnsweredRows
+from train.table.captured import AnsweredRows, CapturedWindows
+from train.table.table import Table
+from train.table.transform.plain_values import transform_key
 from vigil.arrays import Flags, Floats
 from vigil.json_types import JsonObject
 
@@ -43,6 +45,7 @@ class Comparison:
     def __init__(self, champion: Version, bundle: ModelBundle) -> None:
         self.champion = champion
         self.bundle = bundle
+        self._transform_key = transform_key(bundle.transform)
         self.window = TumblingWindow(bundle.reference.window_rows)
         self._statistics: Statistics | None = None
         self._verdicts: deque[Verdict] = deque(maxlen=MAX_VERDICTS)
@@ -66,11 +69,23 @@ class Comparison:
         """Return which of the scores [n] are over the threshold."""
         return scores > self.bundle.threshold.value
 
-    def answered(self, window: Window) -> AnsweredRows:
-        """Return what the rows of the window were answered."""
-        alerts = self.alerts(window.scores)
-        version = self.champion.version
-        return AnsweredRows(window.requests, alerts, version, window.numbering)
+    def write(self, window: Window, captured: CapturedWindows) -> None:
+        """Write the rows of the window, and what they were answered; raises OSError."""
+        captured.write(
+            Table(window.rows, self.bundle.names),
+            window.scores,
+            self._answered(window),
+            window.since,
+            made_by=self._transform_key,
+        )
+
+    def _answered(self, window: Window) -> AnsweredRows:
+        return AnsweredRows(
+            window.requests,
+            self.alerts(window.scores),
+            self.champion.version,
+            window.numbering,
+        )
 
     def judge(self, window: Window, alpha: float) -> Verdict:
         """Judge the window, at the family-wise significance `alpha`."""

@@ -40,7 +40,6 @@ from serve.model.report import CapturedRows, ReplicaReport
 from train.model.bundle import ModelBundle
 from train.registry.versions import Version
 from train.table.captured import AnsweredRows
-from train.table.table import Table
 from vigil.home import Home
 from vigil.json_types import JsonObject
 
@@ -372,10 +371,8 @@ class Watch:
 
     def _capture(self, comparison: Comparison, window: Window) -> None:
         """Keep the rows; a full disk, or an S3 that is away, costs the window, not the service."""
-        rows = Table(window.rows, comparison.bundle.names)
-        answered = comparison.answered(window)
         try:
-            self._captured.write(rows, window.scores, answered, window.since)
+            comparison.write(window, self._captured)
         except OSError as error:
             self.metrics.capture_failures.inc()
             log.warning("a window of captured rows is lost: %s", error)

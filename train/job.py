@@ -22,6 +22,7 @@ from train.registry.describe import run_parameters
 from train.registry.versions import Registry, Version
 from train.settings import TrainSettings
 from train.spec import NO_TRANSFORM, JobResult, JobSpec
+from train.table.row_making import RowMaking
 from train.table.table import Table
 from train.table.training_data import TrainingData, load_training_data
 from train.tune import TRANSFORMS, Search, SearchSpace, TrialTables
@@ -129,7 +130,13 @@ class _Job:
         return version
 
     def _load(self, spec: JobSpec) -> TrainingData:
-        return load_training_data(spec, self.settings, self.progress)
+        making = RowMaking.of(self.champion) if self.champion else None
+        return load_training_data(
+            spec,
+            self.settings,
+            self.progress,
+            making,
+        )
 
     def _tune(self, setup: TrainingSetup) -> TrainingSetup:
         """The job with the best configuration that a search of `spec.tune` seconds finds."""

@@ -19,6 +19,7 @@ from train.registry.candidate import Candidate
 from train.registry.versions import Registry, Version
 from train.table.captured import read_captured
 from train.table.table import Table
+from train.table.transform.plain_values import transform_key
 from vigil.arrays import Floats
 from vigil.errors import DataError, RegistryError
 from vigil.home import Home
@@ -64,7 +65,7 @@ def recalibrate(
 
 def _captured_rows(bundle: ModelBundle, where: str | Path, since: float) -> Table:
     """Captured rows of the features of a model; raises DataError when they are too few."""
-    rows = read_captured(where, since)
+    rows = read_captured(where, since, made_by=transform_key(bundle.transform))
     count = len(rows) if rows is not None else 0
     if rows is None or rows.names != bundle.names or count < MIN_ROWS:
         raise DataError(

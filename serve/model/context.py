@@ -21,8 +21,9 @@ from serve.model.context_limits import ContextLimits
 from serve.model.context_shard import ContextShard, shard_of
 from serve.model.context_slots import EntityKey
 from serve.model.prepared import alone
-from serve.model.row_format import RowFormat, transform_values
+from serve.model.row_format import RowFormat
 from serve.settings import ServeSettings
+from train.table.transform.plain_values import transform_values
 
 log = logging.getLogger("ray.serve")
 NAMESPACE = "vigil"  # of the actors: replicas are in Serve's own

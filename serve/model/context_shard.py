@@ -25,7 +25,7 @@ from serve.model.context_slots import EntityKey
 from serve.model.handles import Application
 from serve.model.report import ConsumerReport
 from serve.model.reporting import CountedMetrics
-from serve.model.row_format import transform_from_values
+from train.table.transform.plain_values import transform_from_values
 from vigil.arrays import Floats
 from vigil.json_types import JsonObject
 

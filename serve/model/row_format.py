@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from train.table.impute import Imputation, read_imputation
 from train.table.transform.feature_transform import FeatureTransform
-from train.table.transform.fitted import FittedSteps
-from train.table.transform.grammar import Step
+from train.table.transform.plain_values import (
+    transform_from_values,
+    transform_key,
+    transform_values,
+    values_key,
+)
 from vigil.errors import InvalidFeatures
 from vigil.json_types import JsonObject
 
@@ -59,7 +59,7 @@ class RowFormat:
         return cls(
             transform.names,
             transform,
-            _key(transform_values(transform)),
+            transform_key(transform),
             bundle.imputation,
             unused,
         )
@@ -110,29 +110,7 @@ class RowFormat:
         return cls(
             names,
             transform_from_values(values),
-            _key(values),
+            values_key(values),
             imputation,
             unused,
         )
-
-
-def transform_values(transform: FeatureTransform) -> JsonObject:
-    """Return a transform, and what its steps have learnt, as plain values."""
-    fitted = transform.fitted.arrays
-    return {
-        "names": list(transform.names),
-        "steps": [list(step) for step in transform.steps],
-        "fitted": {name: array.tolist() for name, array in fitted.items()},
-    }
-
-
-def transform_from_values(values: Mapping[str, Any]) -> FeatureTransform:
-    """Return the transform of plain values; raises DataError for one that is unknown here."""
-    steps = tuple(Step(*step) for step in values["steps"])
-    arrays = {name: np.array(rows, np.float64) for name, rows in values["fitted"].items()}
-    return FeatureTransform(tuple(values["names"]), steps, FittedSteps(arrays))
-
-
-def _key(values: JsonObject) -> str:
-    text = json.dumps(values, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

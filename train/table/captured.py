@@ -2,7 +2,8 @@
 
 The monitor writes them; training, feedback and `vigil replay` read them. A window is a Parquet
 file with a column for each feature, and six that begin with _: score, request, version, alert, row
-(its number in the request) and rows (that the request had).
+(its number in the request) and rows (that the request had). Its metadata have the key of the
+transform that made its features: what another one has learnt makes others of the same rows.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from vigil.errors import DataError
 
 _ANSWER_COLUMNS = ("_request", "_alert", "_version")
 _NUMBERING_COLUMNS = ("_row", "_rows")  # an older Vigil has not written them
+_TRANSFORM = b"vigil.transform"  # nor this
 
 
 class AnsweredRows(NamedTuple):
@@ -72,8 +74,13 @@ class CapturedWindows:
         scores: Floats,
         answered: AnsweredRows,
         since: float,
+        *,
+        made_by: str = "",
     ) -> None:
-        """Write a window whose first row was seen at `since` (Unix seconds); raises OSError."""
+        """Write a window whose first row was seen at `since` (Unix seconds); raises OSError.
+
+        made_by: the key of the transform that made the features of its rows, "" for none
+        """
         features = dict(zip(rows.names, rows.X.T, strict=True))
         numbers, counts = answered.numbering.T
         provenance = {
@@ -86,7 +93,7 @@ class CapturedWindows:
         }
         name = window_name(self._distinct(since))
         window = pa.table(features | provenance)
-        self._store.write(name, window)
+        self._store.write(name, window.replace_schema_metadata({_TRANSFORM: made_by}))
         self._remove_oldest(name)
 
     def _remove_oldest(self, latest: str) -> None:
@@ -155,14 +162,18 @@ def read_captured(
     where: str | Path,
     since: float,
     until: float = math.inf,
+    *,
+    made_by: str | None = None,
 ) -> Table | None:
     """Return the rows captured from `since` (Unix seconds) on, in time order; None without any.
 
-    Windows that begin at `until` or later are left out. `where`: a folder or an s3:// URL. Raises
-    DataError when they cannot be read.
+    Windows that begin at `until` or later are left out, and those of another transform than that
+    of the key `made_by`. `where`: a folder or an s3:// URL. Raises DataError when they cannot be
+    read.
     """
     try:
-        windows = list(_windows_between(open_store(where), where, since, until))
+        found = _windows_between(open_store(where), where, since, until)
+        windows = [_feature_columns(window) for window in found if _is_made_by(window, made_by)]
     except OSError as error:
         raise DataError(f"the captured rows in {where} cannot be read: {error}") from error
     if not windows:
@@ -187,8 +198,18 @@ def _windows_between(
             continue
         # The retention of the monitor may have been faster.
         with suppress(FileNotFoundError), store.read(name) as file:
-            window = _read_window(file, f"{name} in {where}")
-            yield window.select(_feature_names(window))
+            yield _read_window(file, f"{name} in {where}")
+
+
+def _is_made_by(window: pa.Table, key: str | None) -> bool:
+    """Whether a window is of the transform of this key, or does not say of which it is."""
+    maker = (window.schema.metadata or {}).get(_TRANSFORM)
+    return key is None or maker is None or maker.decode() == key
+
+
+def _feature_columns(window: pa.Table) -> pa.Table:
+    """The columns of features; what the windows say of themselves differs."""
+    return window.select(_feature_names(window)).replace_schema_metadata(None)
 
 
 def _read_window(file: IO[bytes], place: str) -> pa.Table:

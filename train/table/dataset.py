@@ -17,6 +17,7 @@ from train.table.default_context import default_context, describe_default, why_n
 from train.table.impute import Imputation, Imputing
 from train.table.reader import CHUNK_VALUES, SPLIT_ROWS, read_head, read_split, split_files
 from train.table.roles import TableRoles, clean_columns, recognise_roles
+from train.table.row_making import RowMaking
 from train.table.scan import scan_table
 from train.table.schema import Columns, Schema, save_schema
 from train.table.source import File, FileSplit, find_files
@@ -77,6 +78,7 @@ def read_table(
     seed: int = 0,
     over_time: str | None = "",
     imputing: Imputing | None = None,
+    making: RowMaking | None = None,
     tasks: int = 1,
     on_rows: Callable[[int], None] = lambda _: None,
     fit_share: float = 1.0,
@@ -90,7 +92,8 @@ def read_table(
     fingerprinted, `split_rows` in a task, `chunk_values` at once. `over_time` declares a transform
     (train/table/transform/), None: the default of such rows; it is applied before rows are chosen,
     and its steps learn from the earliest `fit_share` of the rows, in passes over the table before
-    the last. `on_rows` gets the number of rows that were read so far.
+    the last. With `making` rows are made as a model makes them, whatever else is said of that.
+    `on_rows` gets the number of rows that were read so far.
 
     Raises DataError that names file, line or row, and column of what is wrong. NaN is an error
     unless `allow_missing`, or `imputing` says what stands for it: medians are learnt in a pass
@@ -113,7 +116,10 @@ def read_table(
         name=files[0].path if len(files) == 1 else str(path),
         fit_share=fit_share,
     )
-    if imputing is not None:
+    if making is not None:
+        scan = replace(scan, plan=scan.plan_of(making))
+        over_time = making.over_time
+    elif imputing is not None:
         scan = replace(scan, plan=scan.imputing_plan(imputing))
     scanned = scan.by_default(on_rows) if over_time is None else scan.run(over_time, on_rows)
     save_schema(_schema_to_keep(scanned.result, roles), roles.columns)
@@ -148,13 +154,31 @@ class _TableScan:
         rows = scan_table(self.splits, plan, tasks=self.tasks).sample.rows
         return replace(self.plan, imputation=imputing.learn(rows))
 
+    def plan_of(self, making: RowMaking) -> ScanPlan:
+        """Return the plan of a pass that makes rows as a model does: nothing is learnt for it.
+
+        Raises DataError where the table has other features.
+        """
+        first = next(self._first_chunks(), None)
+        if first is not None:
+            making.check_names(first.names, self.name)
+        fitted = None if making.transform is None else making.transform.fitted
+        return replace(
+            self.plan,
+            steps=making.steps,
+            fitted=fitted or FittedSteps(),
+            imputation=making.imputation,
+        )
+
     def run(
         self,
         over_time: str,
         on_rows: Callable[[int], None],
     ) -> _Scanned:
         """Return what the table holds, with the features of a transform."""
-        plan = self.fitted_plan(parse_steps(over_time)) if over_time else self.plan
+        plan = self.plan
+        if over_time and not plan.steps:
+            plan = self.fitted_plan(parse_steps(over_time))
         result = scan_table(
             self.splits,
             plan,

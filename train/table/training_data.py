@@ -22,6 +22,7 @@ from train.table.dataset import (
     split_holdout,
 )
 from train.table.impute import Imputation
+from train.table.row_making import RowMaking
 from train.table.table import Table
 from train.table.transform.feature_transform import FeatureTransform
 from vigil.arrays import Floats
@@ -57,8 +58,13 @@ def load_training_data(
     spec: JobSpec,
     settings: TrainSettings,
     progress: JobProgress,
+    champion: RowMaking | None = None,
 ) -> TrainingData:
-    """Read the rows that `spec` names; raises DataError where they cannot be learnt from."""
+    """Read the rows that `spec` names; raises DataError where they cannot be learnt from.
+
+    champion: how it makes rows. Captured rows are as it made them, and so are those beside them.
+    """
+    making = champion if champion is not None and _is_asked_for(champion, spec) else None
     dataset = read_table(
         spec.data,
         columns=spec.columns,
@@ -66,6 +72,7 @@ def load_training_data(
         seed=settings.seed,
         over_time=spec.transform,
         imputing=spec.imputing,
+        making=making,
         fit_share=1.0 if spec.shuffled else 1 - settings.holdout,
         tasks=settings.workers,
         on_rows=progress.rows,
@@ -74,9 +81,17 @@ def load_training_data(
         progress.say(remark)
     data = _from_table(dataset, settings, is_shuffled=spec.shuffled)
     if spec.captured is not None:
-        data = _with_captured(data, _read_live(spec, data.fit.names), settings)
+        live = _read_live(spec, data.fit.names, making)
+        data = _with_captured(data, live, settings)
     _check_learnable(data, spec, settings)
     return data
+
+
+def _is_asked_for(champion: RowMaking, spec: JobSpec) -> bool:
+    """Whether a job learns from captured rows, and names no other transform than theirs."""
+    if spec.captured is None:
+        return False
+    return spec.over_time is None or champion.has_steps_of(spec.transform or "")
 
 
 def _from_table(
@@ -115,10 +130,19 @@ def _shuffle(rows: Table, seed: int) -> Table:
     return replace(rows.take(order), ordered=False)
 
 
-def _read_live(spec: JobSpec, names: tuple[str, ...]) -> Table:
+def _read_live(
+    spec: JobSpec,
+    names: tuple[str, ...],
+    making: RowMaking | None,
+) -> Table:
     assert spec.captured is not None
     until = math.inf if spec.until is None else spec.until
-    live = read_captured(spec.captured, spec.since, until)
+    live = read_captured(
+        spec.captured,
+        spec.since,
+        until,
+        made_by=None if making is None else making.key,
+    )
     if live is None or live.names != names:
         raise DataError(
             f"no captured rows with the features of {spec.data} in {spec.captured} "
