@@ -74,6 +74,8 @@ class MonitorLoops:
         self._ledger_read = -math.inf
         self._calendar_due = -math.inf
         self._ledger_champion: str | None = None
+        self._has_news = False
+        self._telling: asyncio.Task[None] | None = None
 
     def start(self) -> list[asyncio.Task[None]]:
         """Start all loops in the running event loop."""
@@ -105,10 +107,23 @@ class MonitorLoops:
             await asyncio.to_thread(self._follow_desired)
         except VigilError as error:
             log.warning("the monitor keeps its reference: %s", error.message)
+        self._tell_replicas()
+
+    def _tell_replicas(self) -> None:
+        """Tell them of news in the registry, which they look at themselves far more rarely.
+
+        Those that are behind are told again. Nobody waits for them here.
+        """
+        is_telling = self._telling is not None and not self._telling.done()
+        if self._has_news and not is_telling:
+            self._has_news = False
+            self._telling = asyncio.create_task(self.refresh_replicas())
 
     def _follow_desired(self) -> None:
         desired = self._registry.desired()
-        self._watch.rollout.follow(desired)
+        rollout = self._watch.rollout
+        if rollout.follow(desired) or rollout.is_behind(self._watch.served_models()):
+            self._has_news = True
         if desired.champion is not None:
             self._follow_champion(desired.champion)
 

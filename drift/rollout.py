@@ -67,12 +67,19 @@ class Rollout:
         champion = self.desired.champion
         return champion.version if champion else followed
 
-    def follow(self, desired: Desired) -> None:
-        """Take in what the registry wants now."""
+    def follow(self, desired: Desired) -> bool:
+        """Take in what the registry wants now; return whether that is something else."""
+        is_news = desired != self.desired
         if desired.canary != self.canary:
             self._reports = {}
         self._canary_clock.follow(desired.canary)
         self.desired = desired
+        return is_news
+
+    def is_behind(self, live: Sequence[ServedModel]) -> bool:
+        """Whether one of the living replicas serves another version than the champion."""
+        champion = self.desired.champion
+        return champion is not None and bool(_lagging(live, champion.version))
 
     def ingest(self, report: ReplicaReport) -> None:
         """Take in one replica's canary and shadow, and judge the canary."""

@@ -36,7 +36,7 @@ from drift.state import StateStore, open_state_store
 from drift.verdict import Verdict
 from drift.window import Window, open_captured_windows
 from serve.metrics import DriftMetrics
-from serve.model.report import CapturedRows, ReplicaReport
+from serve.model.report import CapturedRows, ReplicaReport, ServedModel
 from train.model.bundle import ModelBundle
 from train.registry.versions import Version
 from train.table.captured import AnsweredRows
@@ -145,11 +145,13 @@ class Watch:
         self.desk.save()
 
     def _publish_report(self, report: ReplicaReport, now: float) -> None:
-        live = self._replicas.live()
-        replicas = [replica.served for replica in live]
         desired = self.rollout.desired_version(self.following)
-        received = ReportReceived(now, report, replicas, desired)
+        received = ReportReceived(now, report, self.served_models(), desired)
         self.events.publish(received)
+
+    def served_models(self) -> list[ServedModel]:
+        """Return what each living replica serves."""
+        return [replica.served for replica in self._replicas.live()]
 
     def _take_rows(self, batch: CapturedRows, now: float) -> None:
         self._rows_seen += len(batch.rows)
@@ -306,10 +308,8 @@ class Watch:
             }
 
     def _replicas_status(self) -> JsonObject:
-        live = self._replicas.live()
-        served = [replica.served for replica in live]
-        rollout = self.rollout.status(served, self.following)
-        replicas = [replica.status() for replica in live]
+        rollout = self.rollout.status(self.served_models(), self.following)
+        replicas = [replica.status() for replica in self._replicas.live()]
         return {"replicas": replicas, **rollout}
 
     def _governor_status(self, now: float) -> JsonObject:

@@ -50,7 +50,7 @@ on two cores that it
   shared with proxy, client and monitor; it is planned to be {BUSY_SHARE:.0%} busy
 - one HAProxy with two threads passes {HAPROXY_RPS:,.0f} requests/s (not measured); \
 one runs on each serving node
-- each replica asks MLflow {POLLS_PER_S:g} times a second; \
+- each replica asks MLflow every {1 / POLLS_PER_S:.0f} s; \
 a server answers {MLFLOW_POLLS:,.0f} a second (a guess)
 - a row is {RECORD_KB:g} KB; a Kinesis shard takes {SHARD_RPS:,.0f} records \
 or {SHARD_MB:g} MB a second

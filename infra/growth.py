@@ -12,7 +12,7 @@ REPLICA_RPS = 5700.0  # one-row requests a second of one replica: measured, docs
 # Requests a second that one HAProxy (2 threads, one per serving node) is planned for; not measured
 # here.
 HAPROXY_RPS = 30_000.0
-POLLS_PER_S = 0.5  # a replica asks MLflow for the champion every 2 s
+POLLS_PER_S = 1 / 30  # a replica asks MLflow for the champion every 30 s
 # Alias look-ups a second that one MLflow server is planned for: a database query each; not measured
 # here.
 MLFLOW_POLLS = 100.0
@@ -32,8 +32,7 @@ BREAKS = {
         "unless rows are sampled"
     ),
     1_000_000: (
-        "one Ray cluster: several RayServices behind one load balancer, a longer `poll_s`, "
-        "and many rows a request"
+        "one Ray cluster: several RayServices behind one load balancer, and many rows a request"
     ),
 }
 

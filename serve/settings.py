@@ -113,9 +113,9 @@ class ServeSettings(RoomSettings):
         gt=0,
     )
     poll_s: float = setting(
-        2.0,
+        30.0,
         Effect.RECONFIGURE,
-        "how often a replica looks at the champion alias",
+        "how often a replica that is told of no move looks at the champion alias",
         gt=0,
     )
     keep_previous_s: float = setting(

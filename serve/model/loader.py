@@ -72,11 +72,11 @@ class ModelLoader:
         cache: Path,
         metrics: ServeMetrics,
         *,
-        poll_s: float,
+        retry_s: float,
         clock: Clock = time.monotonic,
     ) -> None:
         self.refusals: dict[str, Refusal] = {}
-        self.poll_s = poll_s  # a version that was refused waits a multiple of it
+        self.retry_s = retry_s  # a version that was refused waits a multiple of it
         self._registry = registry
         self._cache = cache
         self._metrics = metrics
@@ -152,10 +152,10 @@ class ModelLoader:
 
     def _retry_delay_s(self, error: VigilError, attempts: int) -> float:
         """What cannot be had now may be there at once; what is damaged is not worth a download
-        at every poll."""
+        at every look."""
         if isinstance(error, RegistryUnavailable):
             return 0.0
-        return min(self.poll_s * 2 ** min(attempts, 10), MAX_RETRY_DELAY_S)
+        return min(self.retry_s * 2 ** min(attempts, 10), MAX_RETRY_DELAY_S)
 
 
 def _log_refusal(version: str, reason: str) -> None:

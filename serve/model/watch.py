@@ -41,6 +41,7 @@ class WatchLimits:
     slow_load_s: float = 1.0  # after a longer load the alias is read again before publishing
     max_slow_loads: int = 5  # in one poll
     guard_timeout_s: float = 10.0  # without a word of the monitor a canary is over
+    retry_s: float = 2.0  # after a look that left something to do, the next one comes so soon
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class ModelWatch:
             registry,
             cache,
             metrics,
-            poll_s=settings.poll_s,
+            retry_s=self._retry_s,
             clock=clock,
         )
         self._resident = ResidentModels(clock)
@@ -93,6 +94,7 @@ class ModelWatch:
         self._guard = CanaryWatchdog(self._limits.guard_timeout_s, clock)
         self._canary_clock = CanaryClock(seconds=clock)
         self._noticed: _Noticed | None = None
+        self._is_settled = False
 
     @property
     def refusals(self) -> dict[str, Refusal]:
@@ -102,12 +104,21 @@ class ModelWatch:
     def follow_settings(self, settings: ServeSettings) -> None:
         """How often to look, how long to keep, whether to shadow: from the next poll on."""
         self._settings = settings
-        self._loader.poll_s = settings.poll_s
+        self._loader.retry_s = self._retry_s
+
+    @property
+    def _retry_s(self) -> float:
+        return min(self._settings.poll_s, self._limits.retry_s)
 
     async def run(self) -> None:
-        """Poll for ever, with jitter so that replicas do not ask all at once."""
+        """Poll for ever, with jitter so that replicas do not ask all at once.
+
+        The monitor has `poll` called when something moves: this is for what it could not tell, and
+        for what could not be had.
+        """
         while True:
-            await asyncio.sleep(self._settings.poll_s * random.uniform(0.8, 1.2))
+            pause_s = self._settings.poll_s if self._is_settled else self._retry_s
+            await asyncio.sleep(pause_s * random.uniform(0.8, 1.2))
             await self._poll_whatever_happens()
 
     async def _poll_whatever_happens(self) -> None:
@@ -120,12 +131,14 @@ class ModelWatch:
     async def poll(self) -> None:
         """Look at the registry and follow it. Never raises for an expected failure."""
         async with self._polling:
+            self._is_settled = False
             self._resident.discard_expired()
             desired = await self._follow_registry()
             if self.model is None:
                 await self._start_from_cache()
             if desired is not None:
                 await self._sync_canary_and_shadow(desired)
+            self._is_settled = desired is not None and self._has_all(desired)
 
     def confirm_guard(self, stopped: float | None) -> None:
         """The monitor is there: canaries may run, but not the one that began at `stopped`."""
@@ -136,6 +149,11 @@ class ModelWatch:
         """End the canary that the monitor has stopped, or that nobody guards."""
         if self.canary is not None and not self._guard.allows(self.canary.plan):
             self.canary = None
+
+    def _has_all(self, desired: Desired) -> bool:
+        """Whether nothing that the registry asks for is missing here."""
+        has_canary = desired.canary is None or self.canary is not None
+        return self._is_served(desired.champion) and has_canary and not self.refusals
 
     async def _follow_registry(self) -> Desired | None:
         """Serve the champion; after a slow load look again which one it is.

@@ -192,3 +192,51 @@ async def test_replicas_that_do_not_answer_hold_up_nothing_for_long(
     monkeypatch.setattr(handles.serve, "get_app_handle", lambda name: handle)
     world.pace = Pace(refresh_timeout=0.01)
     await (await start())._loops.refresh_replicas()
+
+
+async def test_replicas_are_told_of_news_and_again_while_one_is_behind(
+    world: SimpleNamespace, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    async def answers() -> list[Any]:
+        return []
+
+    def broadcast(method: str) -> Any:
+        told.append(method)
+        return SimpleNamespace(results_async=answers)
+
+    handle = SimpleNamespace(is_initialized=True, broadcast=broadcast)
+    monkeypatch.setattr(handles.serve, "get_app_handle", lambda name: handle)
+    desired = Desired()
+    world.registry.desired = lambda: desired
+    world.registry.fetch = Stuck(RegistryUnavailable("away"))
+    world.registry.fetch.let_go()
+    monitor = await start()
+    await turns(monitor)
+    assert told == []
+    desired = Desired(schema="another")
+    await turns(monitor)
+    assert told == ["refresh"]
+    desired = Desired(Version("2", "run", "d" * 64, 0.0))
+    await monitor.ingest(REPORT)  # it serves version 1
+    await turns(monitor)
+    assert len(told) > 3
+
+
+async def turns(monitor: Any) -> None:
+    """Let the loop that follows the registry turn some times."""
+    asked = 0
+    registry = monitor._loops._registry
+    real = registry.desired
+
+    def counted() -> Desired:
+        nonlocal asked
+        asked += 1
+        return real()
+
+    registry.desired = counted
+    async with asyncio.timeout(10):
+        while asked < 10:
+            await asyncio.sleep(0.001)
+    registry.desired = real

@@ -131,7 +131,7 @@ def test_each_kind_of_change_has_its_effect(
 
 def test_user_config_is_reconfigured_and_nothing_else_restarts() -> None:
     found = compare_renderings(
-        with_(), edited("ray/rayservice-vigil-vigil.yaml", "poll_s: 2.0", "poll_s: 5.0")
+        with_(), edited("ray/rayservice-vigil-vigil.yaml", "poll_s: 30.0", "poll_s: 5.0")
     )
     assert [(c.effect, c.what) for c in found] == [
         ("reconfigure", "serveConfigV2: applications.vigil.deployments.Detector.user_config.poll_s")

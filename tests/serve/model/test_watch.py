@@ -42,6 +42,7 @@ class Versions:
         self.hangs = Event()
         self.hangs.set()
         self.fetched: list[str] = []
+        self.asked = 0
         self.store = store
         self.digests = {v: bundles.write_bundle(bundle, store / v) for v, bundle in known.items()}
 
@@ -49,6 +50,7 @@ class Versions:
         return Version(number, "run", self.digests[number], 0.0) if number else None
 
     def desired(self) -> Desired:
+        self.asked += 1
         if self.away:
             raise RegistryUnavailable("away")
         self.hangs.wait(10)
@@ -345,6 +347,27 @@ async def test_the_loop_follows_the_alias_and_outlives_surprises(
         versions.surprise = None
         await eventually(lambda: served(watch) == "1")
         assert not running.done()
+    finally:
+        running.cancel()
+
+
+async def test_the_loop_looks_soon_until_it_has_what_the_registry_asks_for(
+    versions: Versions, replica: Any
+) -> None:
+    limits = WatchLimits(retry_s=0.001)
+    watch = replica(limits=limits, poll_s=1000.0)
+    versions.away = True
+    running = asyncio.create_task(watch.run())
+    try:
+        await eventually(lambda: count(watch, "registry_failures_total") > 2)
+        versions.away = False
+        await eventually(lambda: served(watch) == "1")
+        versions.champion = "2"
+        asked = versions.asked
+        await asyncio.sleep(0.05)  # fifty looks of one that is not settled
+        assert versions.asked == asked
+        await watch.poll()  # as the monitor has it done
+        assert served(watch) == "2"
     finally:
         running.cancel()
 
