@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from policies.cel import Cel
 from policies.params import integer, number
 from policies.pods import Group, namespace_of, quantity_to_number, ray_groups
 from policies.ray_cluster import each_group, each_head
@@ -21,6 +22,13 @@ _ON_DEMAND = {
     "karpenter.sh/capacity-type": "on-demand",
     "eks.amazonaws.com/capacityType": "ON_DEMAND",
 }
+_LOWEST = "int(it.props.?minReplicas.orValue(0))"
+# The API server puts the highest number where nothing is said.
+_UNSTATED = 2**31 - 1
+_HIGHEST = (
+    f"int(it.props.?maxReplicas.orValue({_UNSTATED}) in [0, {_UNSTATED}]"
+    " ? it.props.?replicas.orValue(0) : it.props.maxReplicas)"
+)
 _REQUIRED_AFFINITY = "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution"
 
 
@@ -123,6 +131,11 @@ def _max_replicas(group: Group) -> int:
     fix="Set both bounds on every worker group.",
     severity="medium",
     params={"most": integer("most workers of one group", 100, minimum=1)},
+    cel=Cel(
+        f"!it.head && !({_LOWEST} <= {_HIGHEST} && {_HIGHEST} > 0"
+        f" && {_HIGHEST} <= variables.params.most)",
+        found=f'string({_LOWEST}) + ".." + string({_HIGHEST}) + " are wrong"',
+    ),
 )
 def ray_replicas_bounded(group: Group, context: Context) -> Violation:
     """Every worker group has a floor and a ceiling that make sense."""

@@ -6,6 +6,7 @@ makes are judged.
 
 from __future__ import annotations
 
+from policies.cel import Cel
 from policies.checks import missing_from
 from policies.network import OPEN_CIDRS
 from policies.params import strings
@@ -207,6 +208,11 @@ def _lets_pods_in(options: Props) -> bool:
     fix="Require IMDSv2 with a hop limit of 1 in the EC2NodeClass.",
     severity="high",
     standard="AWS FSBP EC2.8",
+    cel=Cel(
+        "it.props.?spec.?metadataOptions.hasValue()"
+        ' && (it.props.spec.metadataOptions.?httpTokens.orValue("required") != "required"'
+        " || int(it.props.spec.metadataOptions.?httpPutResponseHopLimit.orValue(1)) > 1)"
+    ),
 )
 def karpenter_imds_v2_only(node_class: Props, _: Context) -> Violation:
     """A pod cannot take the role of a Karpenter node through the metadata service."""
@@ -221,6 +227,7 @@ def karpenter_imds_v2_only(node_class: Props, _: Context) -> Violation:
     message="the pool may grow without end: set spec.limits.cpu and spec.limits.memory",
     fix="Give every NodePool a limit: it caps what a runaway autoscaler can cost.",
     severity="high",
+    cel=Cel('!["cpu", "memory"].all(k, it.props.?spec.?limits[?k].hasValue())'),
 )
 def node_pool_limited(pool: Props, _: Context) -> Violation:
     """A node pool has a ceiling."""

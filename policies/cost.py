@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from policies.cel import Cel
 from policies.checks import above
 from policies.params import integer, number, strings
 from policies.pods import quantity_to_number
@@ -27,6 +28,7 @@ _MACHINE_TYPES = (
     r"(db\.|cache\.)?(t3|t4|[mcr][5-8])[a-z]*"
     r"\.(nano|micro|small|medium|large|xlarge|2xlarge|4xlarge)"
 )
+_POOL_CPUS = 'quantity(string(it.props.?spec.?limits.?cpu.orValue("0")))'
 
 
 @rule(
@@ -78,6 +80,10 @@ def node_group_bounded(group: Props, context: Context) -> Violation:
     fix="Bound the pool at what the budget bears.",
     severity="medium",
     params={"most": number("most CPUs of one pool", 512, minimum=1)},
+    cel=Cel(
+        f"{_POOL_CPUS}.compareTo(quantity(string(variables.params.most))) > 0",
+        found=f"string({_POOL_CPUS}.asApproximateFloat())",
+    ),
 )
 def node_pool_bounded(pool: Props, context: Context) -> Violation:
     """A node pool has a ceiling that somebody can pay for."""

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from policies.cel import Cel, as_cel
 from policies.params import strings
 from policies.rule import Violation, rule
 from policies.subjects import Context, Props, list_at, value_at
 
 _APPLICATION = "kubernetes:argoproj.io/*:Application"
 _MOVING_REVISIONS = ("HEAD", "*", "latest")
+_IGNORED_REPLICAS = "ignoreDifferences of ray.io for the replicas of worker groups"
+_RESPECTED = "the sync option RespectIgnoreDifferences=true"
+_DELIVERS_RAY = (
+    'variables.sources.exists(s, s.?path.orValue("") != ""'
+    ' || s.?chart.orValue("") in variables.params.charts)'
+)
+_SYNC_OPTIONS = "it.props.spec.?syncPolicy.?syncOptions.orValue([])"
+_IGNORES_REPLICAS = (
+    "it.props.spec.?ignoreDifferences.orValue([])"
+    '.exists(d, d.?group.orValue("") == "ray.io" && (d.?jsonPointers.orValue([])'
+    ' + d.?jqPathExpressions.orValue([])).exists(p, p.contains("replicas")))'
+)
 _CHARTS = {
     "charts": strings(
         "charts that hold Ray objects; applications from a folder of manifests are always judged",
@@ -29,6 +42,10 @@ def _sources(application: Props) -> list[Props]:
     " version",
     fix="Name a revision; HEAD and * deploy whatever was pushed last.",
     severity="medium",
+    cel=Cel(
+        found=f"{as_cel(sorted(_MOVING_REVISIONS))}.filter(m, variables.sources"
+        '.exists(s, s.?targetRevision.orValue("HEAD") == m)).join(", ")'
+    ),
 )
 def argocd_revision_named(application: Props, _: Context) -> Violation:
     """An application follows a revision that somebody chose."""
@@ -54,6 +71,11 @@ def _sync_options(application: Props) -> Sequence[str]:
     " on sync.",
     severity="high",
     params=_CHARTS,
+    cel=Cel(
+        found=f"({_DELIVERS_RAY} ? ({_IGNORES_REPLICAS} ? [] : [{as_cel(_IGNORED_REPLICAS)}])"
+        f' + ("RespectIgnoreDifferences=true" in {_SYNC_OPTIONS} ? [] : [{as_cel(_RESPECTED)}])'
+        ' : []).join(" and ")'
+    ),
 )
 def argocd_leaves_replicas(application: Props, context: Context) -> Violation:
     """Argo CD leaves alone what Ray's autoscaler writes."""
@@ -61,9 +83,9 @@ def argocd_leaves_replicas(application: Props, context: Context) -> Violation:
         return None
     missing: list[str] = []
     if not any(map(_ignores_replicas, list_at(application, "spec.ignoreDifferences"))):
-        missing.append("ignoreDifferences of ray.io for the replicas of worker groups")
+        missing.append(_IGNORED_REPLICAS)
     if "RespectIgnoreDifferences=true" not in _sync_options(application):
-        missing.append("the sync option RespectIgnoreDifferences=true")
+        missing.append(_RESPECTED)
     return " and ".join(missing)
 
 
@@ -82,6 +104,7 @@ def _ignores_replicas(difference: Props) -> bool:
     fix="Add ServerSideApply=true to spec.syncPolicy.syncOptions.",
     severity="medium",
     params=_CHARTS,
+    cel=Cel(f'{_DELIVERS_RAY} && !("ServerSideApply=true" in {_SYNC_OPTIONS})'),
 )
 def argocd_server_side(application: Props, context: Context) -> Violation:
     """Argo CD applies on the server."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from policies.cel import Cel, as_cel
 from policies.params import strings
 from policies.pods import Container, each_container
 from policies.resource_types import ECR_REPOSITORY, HELM_RELEASE, POD_TYPES
@@ -13,6 +14,11 @@ from policies.subjects import Context, Props, list_at
 _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 _EXACT_VERSION = re.compile(r"v?\d+\.\d+\.\d+([-+][0-9A-Za-z.-]+)?")
 _COMMIT = re.compile(r"(?:sha-|git-)?[0-9a-f]{7,40}")
+# The same three in one expression, for CEL's matches().
+_PINNED = (
+    rf"{_DIGEST.pattern}|^([^@]*/)?[^@/:]*:({_EXACT_VERSION.pattern}|{_COMMIT.pattern})(@.*)?$"
+)
+_HOST = "^(localhost|[^/]*[.:][^/]*)/"
 
 ecr_scanned = requires(
     ECR_REPOSITORY,
@@ -94,6 +100,7 @@ def image_tag(image: str) -> str:
     message="image {} may change under its name: name it by digest, or by a full version or commit",
     fix="Write image@sha256:..., as the build reports it; a tag such as latest or 2.60 moves.",
     severity="high",
+    cel=Cel(f"!it.image.matches({as_cel(_PINNED)})", found="it.image"),
 )
 def image_pinned(container: Container, _: Context) -> Violation:
     """An image name always means the same image."""
@@ -123,6 +130,12 @@ def image_pinned(container: Container, _: Context) -> Violation:
             ],
         )
     },
+    cel=Cel(
+        "!variables.params.registries.exists(r,"
+        f' (it.image.matches({as_cel(_HOST)}) ? it.image.split("/")[0] : "docker.io")'
+        '.matches("^(" + r + ")$"))',
+        found="it.image",
+    ),
 )
 def image_from_allowed_registry(container: Container, context: Context) -> Violation:
     """Images come from registries that were chosen."""

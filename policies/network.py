@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from policies.cel import Cel, as_cel
 from policies.params import integers, strings
 from policies.pods import namespace_of
 from policies.resource_types import (
@@ -141,6 +142,10 @@ def _annotations(props: Props) -> Props:
     return props_at(props, "metadata.annotations")
 
 
+def _annotation_cel(name: str) -> str:
+    return f"it.props.metadata.?annotations[?{as_cel(name)}].orValue('')"
+
+
 def is_exposed(resource: Resource) -> bool:
     """Return whether a Service, Ingress or route can be reached from outside the network."""
     annotations = _annotations(resource.props)
@@ -162,6 +167,11 @@ def _is_internal(annotations: Props) -> bool:
     fix="Make the Service a ClusterIP behind an Ingress, or set the annotation"
     f" {_BALANCER_SCHEME}: internal.",
     severity="high",
+    cel=Cel(
+        'it.props.?spec.?type.orValue("") == "LoadBalancer"'
+        f" && {_annotation_cel(_BALANCER_SCHEME)} != 'internal'"
+        f" && {_annotation_cel(_BALANCER_INTERNAL)} != 'true'"
+    ),
 )
 def service_not_public(_: Props, context: Context) -> Violation:
     """No Service opens a load balancer to the internet."""
@@ -176,6 +186,10 @@ def service_not_public(_: Props, context: Context) -> Violation:
     fix="Terminate TLS at the load balancer with an ACM certificate and redirect port 80.",
     severity="high",
     standard="CIS EKS 1.7.0 5.4.5",
+    cel=Cel(
+        "it.props.?spec.?tls.orValue([]).size() == 0"
+        f" && {_annotation_cel(_INGRESS_CERTIFICATE)} == ''"
+    ),
 )
 def ingress_tls(ingress: Props, _: Context) -> Violation:
     """Requests from outside are encrypted."""

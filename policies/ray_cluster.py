@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from typing import Any
 
+from policies.cel import Cel, as_cel, has_version, version_of
 from policies.network import backend_ports, is_exposed
-from policies.params import integer, integers_or_strings, strings, text
-from policies.pods import Env, Group, autoscales, namespace_of, ray_cluster, ray_groups
-from policies.resource_types import KUBE_INGRESS, KUBE_SERVICE, RAY_SERVICE_TYPE, RAY_TYPES
+from policies.params import integers_or_strings, text
+from policies.pods import Group, autoscales, namespace_of, ray_cluster, ray_groups
+from policies.resource_types import KUBE_INGRESS, KUBE_SERVICE, RAY_TYPES
 from policies.rule import Violation, requires, rule
 from policies.subjects import Context, Props, Resource, Subjects, list_at, props_at, value_at
 
@@ -18,8 +18,14 @@ _ACCOUNT_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
 # What Vigil's own Ray pods carry.
 _COMPONENT_LABEL = "app.kubernetes.io/component"
 _RAY_COMPONENTS = ("serve-head", "serve-worker", "monitor", "train-head", "train-worker")
-_MIN_DRAINING = "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S"
-_HARD_STOP = "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"
+_RAY_VERSION = 'variables.cluster.?rayVersion.orValue("")'
+_IMAGE = '{}.ray.?image.orValue("")'
+_TEMPLATE_ANNOTATIONS = "it.props.?template.?metadata.?annotations"
+_SELECTS_RAY = (
+    "it.props.spec.?selector.?matchLabels.orValue({})"
+    '.exists(k, k.startsWith("ray.io/")) || it.props.spec.?selector.?matchLabels'
+    f'[?{as_cel(_COMPONENT_LABEL)}].orValue("") in {as_cel(_RAY_COMPONENTS)}'
+)
 _INNER_PORTS = (
     8265,
     10001,
@@ -107,6 +113,10 @@ def _as_port(port: float | str) -> int | str:
     " ClusterIP and enableIngress to false",
     fix="Leave serviceType and enableIngress out of headGroupSpec.",
     severity="critical",
+    cel=Cel(
+        'it.props.?serviceType.orValue("ClusterIP") != "ClusterIP"'
+        " || it.props.?enableIngress.orValue(false) == true"
+    ),
 )
 def ray_head_inside(head: Group, _: Context) -> Violation:
     """The Service of Ray's head, with all its ports, stays inside the cluster."""
@@ -120,6 +130,11 @@ def ray_head_inside(head: Group, _: Context) -> Violation:
     fix="Upgrade Ray, in the image and in rayVersion alike.",
     severity="critical",
     params={"minimum": text("first Ray version that may run", "2.55.0")},
+    cel=Cel(
+        f"!{has_version(_RAY_VERSION)}"
+        f" || {version_of(_RAY_VERSION)} < {version_of('variables.params.minimum')}",
+        found=f'{_RAY_VERSION} == "" ? "(no rayVersion)" : {_RAY_VERSION}',
+    ),
 )
 def ray_version_supported(_: Props, context: Context) -> Violation:
     """Ray is new enough to ask for a token (CVE-2023-48022)."""
@@ -149,6 +164,11 @@ ray_asks_for_a_token = requires(
     fix="Give every group the head's image; Ray refuses other versions, and pickles of other"
     " Pythons fail.",
     severity="high",
+    cel=Cel(
+        f"!it.head && !({_IMAGE.format('it')} in"
+        f" variables.groups.filter(g, g.head).map(g, {_IMAGE.format('g')}))",
+        found=_IMAGE.format("it"),
+    ),
 )
 def ray_one_image(group: Group, context: Context) -> Violation:
     """Head and workers run one image."""
@@ -170,6 +190,12 @@ def _image(group: Group) -> str:
     " cluster-autoscaler.kubernetes.io/safe-to-evict: 'false'",
     fix="Annotate the pod template of headGroupSpec.",
     severity="high",
+    cel=Cel(
+        f'{_TEMPLATE_ANNOTATIONS}[?"karpenter.sh/do-not-disrupt"]'
+        '.orValue("").lowerAscii() != "true"'
+        f' && {_TEMPLATE_ANNOTATIONS}[?"cluster-autoscaler.kubernetes.io/safe-to-evict"]'
+        '.orValue("").lowerAscii() != "false"'
+    ),
 )
 def ray_head_not_evicted(head: Group, _: Context) -> Violation:
     """No autoscaler moves Ray's head."""
@@ -177,52 +203,6 @@ def ray_head_not_evicted(head: Group, _: Context) -> Violation:
     may_disrupt = str(annotations.get("karpenter.sh/do-not-disrupt")).lower() != "true"
     safe_to_evict = annotations.get("cluster-autoscaler.kubernetes.io/safe-to-evict")
     return may_disrupt and str(safe_to_evict).lower() != "false"
-
-
-@rule(
-    RAY_SERVICE_TYPE,
-    each=each_worker_group,
-    message="it is killed while it still drains: set terminationGracePeriodSeconds to {} or more",
-    fix=f"Give the pod longer than {_MIN_DRAINING} and {_HARD_STOP}.",
-    severity="high",
-    params={"seconds": integer("shortest grace period of Serve pods", 60, minimum=30)},
-)
-def ray_drains_in_peace(group: Group, context: Context) -> Violation:
-    """A Serve worker lives longer than its drain."""
-    needed = max(int(context.params["seconds"]), math.ceil(_drain_s(group.env)) + 10)
-    grace = group.pod.get("terminationGracePeriodSeconds")
-    return str(needed) if grace is None or int(grace) < needed else None
-
-
-def _drain_s(env: Env) -> float:
-    """Return the seconds that a replica, or the proxy before it, drains at most."""
-    drain = float(str(env.get(_MIN_DRAINING) or 30))
-    if env.get("RAY_SERVE_ENABLE_HA_PROXY") != "1":
-        return drain
-    return max(drain, float(str(env.get(_HARD_STOP) or 120)))
-
-
-@rule(
-    RAY_SERVICE_TYPE,
-    each=each_group,
-    message="{} differs from the head's: set it alike on the head and on every worker group",
-    fix="Render the environment of all groups from one place; not in runtime_env, which the"
-    " controller reads too late.",
-    severity="high",
-    params={
-        "variables": strings(
-            "switches that must agree",
-            ["RAY_SERVE_ENABLE_HA_PROXY", "RAY_SERVE_THROUGHPUT_OPTIMIZED"],
-        )
-    },
-)
-def ray_haproxy_agrees(group: Group, context: Context) -> Violation:
-    """The switch to HAProxy is the same on head and workers."""
-    heads = [each.env for each in ray_groups(context.resource) if each.is_head]
-    head = heads[0] if heads else Env({})
-    own = group.env
-    variables = context.params["variables"]
-    return ", ".join(name for name in variables if own.get(name) != head.get(name))
 
 
 @rule(
@@ -269,25 +249,17 @@ def _account(pod: Props, context: Context) -> Props:
 
 
 @rule(
-    RAY_SERVICE_TYPE,
-    each=each_head,
-    message="no port of its container is named serve: KubeRay makes the serve service from it, and"
-    " without one the RayService is never ready",
-    fix='Name the port in the Ray container of the head: {"name": "serve", "containerPort": 8000}.',
-    severity="high",
-)
-def ray_head_names_serve_port(head: Group, _: Context) -> Violation:
-    """KubeRay finds the port of the service on the head."""
-    names = [port.get("name") for port in list_at(head.ray_container, "ports")]
-    return "serve" not in names
-
-
-@rule(
     "kubernetes:policy/*:PodDisruptionBudget",
     message="its pods are of a RayCluster, which has no scale to count from, so none is evicted:"
     " set minAvailable to a number in place of {}",
     fix="State minAvailable as an integer; shares and maxUnavailable need a Deployment or such.",
     severity="high",
+    cel=Cel(
+        found=f"!({_SELECTS_RAY}) ? '' : (has(it.props.spec.maxUnavailable)"
+        ' ? "maxUnavailable " + string(it.props.spec.maxUnavailable)'
+        ' : (string(it.props.spec.?minAvailable.orValue(0)).matches("^[0-9]+$") ? ""'
+        ' : "minAvailable " + string(it.props.spec.minAvailable)))'
+    ),
 )
 def ray_budget_counts_pods(budget: Props, _: Context) -> Violation:
     """A disruption budget over Ray's pods is one that Kubernetes can compute: drains go on."""
@@ -318,19 +290,8 @@ def _as_plain(value: Any) -> str:
     fix='Set num-cpus to "0" on the head; replicas and training then run on workers.',
     severity="medium",
     level="advisory",
+    cel=Cel('it.props.?rayStartParams[?"num-cpus"].orValue("") != "0"'),
 )
 def ray_head_without_work(head: Group, _: Context) -> Violation:
     """Ray's head does nothing but lead."""
     return str(value_at(head.props, "rayStartParams.num-cpus")) != "0"
-
-
-@rule(
-    RAY_SERVICE_TYPE,
-    message="the loss of the head's pod takes every replica along: set gcsFaultToleranceOptions",
-    fix="Give the GCS a Redis (ElastiCache) in gcsFaultToleranceOptions.",
-    severity="medium",
-    level="advisory",
-)
-def ray_head_recovers(_: Props, context: Context) -> Violation:
-    """Serving goes on while Ray's head restarts."""
-    return not ray_cluster(context.resource).get("gcsFaultToleranceOptions")

@@ -12,6 +12,7 @@ from typing import Any, Literal, Required, TypedDict, Unpack
 
 from pulumi_policy.proxy import UnknownValueError
 
+from policies.cel import Cel, property_equals
 from policies.params import ParamSchema
 from policies.subjects import Context, Props, Resource, Stack, matches, value_at, whole_resource
 from vigil.json_types import JsonObject
@@ -40,7 +41,8 @@ class Rule:
 
     `check` returns False or None where all is well, True where it is not, or the text that takes
     the place of `{}` in the message. `each` cuts a resource into (place, subject) pairs. `level` is
-    that of a stack that people depend on; `policies/environments/` says what others relax.
+    that of a stack that people depend on; `policies/environments/` says what others relax. `cel` is
+    the same check for the API server, and `without_cel` why a rule of Kubernetes objects has none.
     """
 
     name: str
@@ -55,6 +57,8 @@ class Rule:
     params: Mapping[str, ParamSchema] = field(default_factory=dict[str, ParamSchema])
     stack: bool = False
     level: Level = "mandatory"
+    cel: Cel | None = None
+    without_cel: str = ""
 
     @property
     def standards(self) -> tuple[str, ...]:
@@ -126,6 +130,8 @@ class RuleDetails(TypedDict, total=False):
     params: Mapping[str, ParamSchema]
     stack: bool
     level: Level
+    cel: Cel
+    without_cel: str
 
 
 class NamedRuleDetails(RuleDetails):
@@ -164,6 +170,11 @@ class Property:
             return value is self.value
         return value == self.value
 
+    @property
+    def cel(self) -> str:
+        """The condition that it is set, as the API server judges it."""
+        return property_equals(self.path, self.value)
+
     def is_not_set(self, subject: Props, context: Context) -> bool:
         """Return whether the property has another value, or none."""
         return not self.is_set(subject, context)
@@ -179,9 +190,11 @@ def requires(
     **details: Unpack[NamedRuleDetails],
 ) -> Rule:
     """Declare a rule: the property at a dotted path has this value."""
+    wanted = Property(path, value)
     return Rule(
         types=_as_tuple(types),
-        check=Property(path, value).is_not_set,
+        check=wanted.is_not_set,
+        cel=Cel(f"!({wanted.cel})"),
         **details,
     )
 
@@ -193,9 +206,11 @@ def forbids(
     **details: Unpack[NamedRuleDetails],
 ) -> Rule:
     """Declare a rule: the property at a dotted path does not have this value."""
+    unwanted = Property(path, value)
     return Rule(
         types=_as_tuple(types),
-        check=Property(path, value).is_set,
+        check=unwanted.is_set,
+        cel=Cel(unwanted.cel),
         **details,
     )
 

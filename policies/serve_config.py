@@ -13,6 +13,7 @@ from policies.resource_types import RAY_SERVICE_TYPE
 from policies.rule import Violation, rule
 from policies.subjects import Context, Props, Resource, Subjects, list_at, props_at
 
+SERVE_CONFIG_IS_TEXT = "serveConfigV2 is a text, and CEL reads no YAML"
 _MODEL_VERSION_URI = re.compile(r"models:/[^/@]+/\d+")
 
 
@@ -46,6 +47,7 @@ def each_deployment(resource: Resource) -> Subjects:
     message="serveConfigV2 holds no applications: write YAML with a list of them",
     fix="Render it from the settings and check it with ray.serve.schema.ServeDeploySchema.",
     severity="high",
+    without_cel=SERVE_CONFIG_IS_TEXT,
 )
 def serve_config_readable(_: Props, context: Context) -> Violation:
     """The Serve configuration can be read, and says what to serve."""
@@ -65,6 +67,7 @@ def serve_config_readable(_: Props, context: Context) -> Violation:
             ["model_version", "version", "model_digest", "digest"],
         )
     },
+    without_cel=SERVE_CONFIG_IS_TEXT,
 )
 def serve_config_without_versions(_: Props, context: Context) -> Violation:
     """A new model never edits the Serve configuration."""
@@ -103,6 +106,7 @@ def _is_version_uri(value: Any) -> bool:
     fix="Set max_queued_requests; more requests then get 503 with Retry-After instead of a"
     " timeout.",
     severity="medium",
+    without_cel=SERVE_CONFIG_IS_TEXT,
 )
 def serve_queue_bounded(deployment: Props, _: Context) -> Violation:
     """Overload is answered, not queued without end."""
@@ -116,6 +120,7 @@ def serve_queue_bounded(deployment: Props, _: Context) -> Violation:
     fix="Keep two replicas at rest, on two nodes; a node can then go without a failed request.",
     severity="medium",
     params={"deployments": strings("deployments that answer requests", ["Detector"])},
+    without_cel=SERVE_CONFIG_IS_TEXT,
 )
 def serve_survives_a_node(deployment: Props, context: Context) -> Violation:
     """Requests are answered while one node is lost."""

@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from policies.cel import SECRETS_ARE_ENCODED, Cel, as_cel
 from policies.pods import Container, each_container
 from policies.resource_types import HELM_RELEASE, KUBE_CONFIG_MAP, KUBE_SECRETS, POD_TYPES
 from policies.rule import Violation, rule
 from policies.subjects import Context, Props, Resource, props_at
 
-_KEY_NAMES = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
+_KEY_NAMES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _KEY_VALUE = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b")
+_CEL_NAMES = as_cel(_KEY_NAMES)
+_CEL_VALUE = as_cel(_KEY_VALUE.pattern)
 
 
 @rule(
@@ -24,6 +27,10 @@ _KEY_VALUE = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b")
     fix="Delete the key; associate an IAM role with the service account"
     " (aws.eks.PodIdentityAssociation).",
     severity="critical",
+    cel=Cel(
+        found=f"it.env.filter(e, e.name in {_CEL_NAMES}"
+        f' || e.?value.orValue("").matches({_CEL_VALUE})).map(e, e.name).join(", ")'
+    ),
 )
 def no_static_keys_in_env(container: Container, _: Context) -> Violation:
     """No container is handed AWS keys."""
@@ -86,6 +93,7 @@ def _keys(value: Any) -> Any:
     message="it holds a static AWS key: remove it and use Pod Identity",
     fix="Delete the key in IAM as well: whoever could read the stack's state has it.",
     severity="critical",
+    without_cel=SECRETS_ARE_ENCODED,
 )
 def no_static_keys_stored(stored: StoredText, _: Context) -> Violation:
     """No Secret, ConfigMap or chart value holds AWS keys."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from infra.tags import REQUIRED_TAGS
+from policies.cel import Cel
 from policies.checks import unset_in
 from policies.params import strings
 from policies.resource_types import (
@@ -89,6 +90,10 @@ def tags_complete(resource: Props, context: Context) -> Violation:
         )
     },
     level="advisory",
+    cel=Cel(
+        found="variables.params.labels"
+        '.filter(l, it.props.metadata.?labels[?l].orValue("") == "").join(", ")'
+    ),
 )
 def labels_complete(workload: Props, context: Context) -> Violation:
     """Every workload bears Kubernetes' recommended labels."""

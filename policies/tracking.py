@@ -10,6 +10,14 @@ from typing import Any
 
 import yaml
 
+from policies.cel import (
+    SECRETS_ARE_ENCODED,
+    Cel,
+    as_cel,
+    has_version,
+    texts_of_variable,
+    version_of,
+)
 from policies.images import image_tag
 from policies.params import number, strings, text
 from policies.pods import Container, Env, each_container, each_template, ray_groups
@@ -24,12 +32,39 @@ from policies.resource_types import (
     WORKLOAD_TYPES,
 )
 from policies.rule import Violation, rule
-from policies.serve_config import serve_applications
+from policies.serve_config import SERVE_CONFIG_IS_TEXT, serve_applications
 from policies.static_keys import each_stored_text
 from policies.subjects import Context, Props, Resource, Subjects, list_at, props_at, value_at
 
 _DEFAULT_PASSWORD = re.compile(
     r"password1234|admin_password\s*=\s*(?:password|admin|changeme|mlflow)\b", re.IGNORECASE
+)
+
+
+def option_cel(name: str) -> str:
+    """Return the value of an option of the command in CEL: a list of one text, or of none."""
+    found = f"[it.line.find({as_cel(f' {name}[= ][^ ]*')})]"
+    return f'{found}.filter(f, f != "").map(f, f.substring({len(name) + 2}))'
+
+
+_STATED = 'it.labels[?"app.kubernetes.io/version"].orValue(it.tag)'
+_STORE = (
+    f"({option_cel('--backend-store-uri')}"
+    f' + {texts_of_variable("MLFLOW_BACKEND_STORE_URI")} + [""])[0]'
+)
+_ARTIFACTS = (
+    f"{option_cel('--artifacts-destination')} + {option_cel('--default-artifact-root')}"
+    f" + {texts_of_variable('MLFLOW_ARTIFACTS_DESTINATION')}"
+    f" + {texts_of_variable('MLFLOW_DEFAULT_ARTIFACT_ROOT')}"
+)
+_UNPROTECTED = (
+    '("--disable-security-middleware" in it.words'
+    f" || {texts_of_variable('MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE')}"
+    '.exists(v, v.lowerAscii() == "true"))'
+)
+_HOSTS = (
+    f'({option_cel("--allowed-hosts")}.filter(h, h != "")'
+    f' + {texts_of_variable("MLFLOW_SERVER_ALLOWED_HOSTS")} + [""])[0]'
 )
 
 
@@ -85,6 +120,11 @@ def _image_name(container: Container) -> str:
     " (CVE-2026-2635).",
     severity="critical",
     params={"minimum": text("first MLflow version that may run", "3.16.1")},
+    cel=Cel(
+        found=f'!{has_version(_STATED)} ? "does not tell its version"'
+        f" : ({version_of(_STATED)} < {version_of('variables.params.minimum')}"
+        f' ? {_STATED} + " is too old" : "")'
+    ),
 )
 def mlflow_version_supported(server: TrackingServer, context: Context) -> Violation:
     """MLflow is new enough to refuse to start without a password of its own."""
@@ -104,6 +144,7 @@ def mlflow_version_supported(server: TrackingServer, context: Context) -> Violat
     fix="Set --app-name basic-auth, with the administrator's password from a generated secret.",
     severity="critical",
     params={"apps": strings("values of --app-name that ask who is there", ["basic-auth"])},
+    cel=Cel(f"!{option_cel('--app-name')}.exists(a, a in variables.params.apps)"),
 )
 def mlflow_asks_who_is_there(server: TrackingServer, context: Context) -> Violation:
     """MLflow asks for a user and a password."""
@@ -132,6 +173,7 @@ def each_possible_password(resource: Resource) -> Subjects:
     fix="Generate the password (aws.secretsmanager.Secret or pulumi-random) and hand it over by"
     " reference.",
     severity="critical",
+    without_cel=SECRETS_ARE_ENCODED,
 )
 def mlflow_no_default_password(entry: str, _: Context) -> Violation:
     """No default password of MLflow is in use."""
@@ -144,6 +186,10 @@ def mlflow_no_default_password(entry: str, _: Context) -> Violation:
     message="runs and models are kept in {}: set --backend-store-uri to a PostgreSQL database",
     fix="Use the RDS database, its address by MLFLOW_BACKEND_STORE_URI from a Secret.",
     severity="high",
+    cel=Cel(
+        rf'!{_STORE}.matches("^(postgresql|mysql|\\$\\()")',
+        found=f'{_STORE}.startsWith("sqlite") ? "SQLite" : "files of its own pod"',
+    ),
 )
 def mlflow_on_a_database(server: TrackingServer, _: Context) -> Violation:
     """MLflow keeps its records in a database that outlives its pod."""
@@ -165,6 +211,7 @@ def mlflow_on_a_database(server: TrackingServer, _: Context) -> Violation:
     " to a bucket",
     fix="Set --artifacts-destination s3://BUCKET/PREFIX.",
     severity="high",
+    cel=Cel(rf'!({_ARTIFACTS}).exists(p, p.matches("^(s3://|\\$\\()"))'),
 )
 def mlflow_artifacts_in_a_bucket(server: TrackingServer, _: Context) -> Violation:
     """Models outlive MLflow's pod."""
@@ -189,6 +236,11 @@ def _is_in_a_bucket(place: Any) -> bool:
     message="{}: set --allowed-hosts to the names of its Services",
     fix="Name the Service and ingress hosts; the middleware guards against DNS rebinding.",
     severity="medium",
+    cel=Cel(
+        found=f'{_UNPROTECTED} ? "the security middleware is off"'
+        f' : ({_HOSTS} != "" && !("*" in {_HOSTS}.split(",")) ? ""'
+        ' : "it answers to any host, or to localhost alone")'
+    ),
 )
 def mlflow_hosts_named(server: TrackingServer, _: Context) -> Violation:
     """MLflow answers to its own names alone."""
@@ -214,6 +266,12 @@ def _is_unprotected(server: TrackingServer) -> bool:
     " MLFLOW_ALLOW_PICKLE_DESERIALIZATION to false",
     fix="Set it wherever a tracking server is named; models are stored as skops and safetensors.",
     severity="high",
+    cel=Cel(
+        'it.env.exists(e, e.name.startsWith("MLFLOW_TRACKING_")'
+        ' || e.name.endsWith("_TRACKING_URI"))'
+        f" && !{texts_of_variable('MLFLOW_ALLOW_PICKLE_DESERIALIZATION')}"
+        '.exists(v, v.lowerAscii() == "false")'
+    ),
 )
 def models_never_unpickled(container: Container, _: Context) -> Violation:
     """Nothing that handles models unpickles one."""
@@ -246,6 +304,7 @@ def _application_args(resource: Resource, import_path: str) -> Props | None:
         "serves": text("import path of the application that scores", "serve.http.app:build"),
         "watches": text("import path of the one that watches for drift", "drift.monitor:build"),
     },
+    without_cel=SERVE_CONFIG_IS_TEXT,
 )
 def drift_reference_configured(_: Props, context: Context) -> Violation:
     """A model in service is compared with the data it was trained on."""
@@ -269,6 +328,7 @@ def drift_reference_configured(_: Props, context: Context) -> Violation:
     fix="State the share of normal rows that may alert; thresholds are calibrated to it.",
     severity="medium",
     params={"most": number("largest alert budget, as a share of normal rows", 0.05)},
+    without_cel="vigil.yaml in a ConfigMap is a text, and CEL reads no YAML",
 )
 def alert_budget_configured(config: Props, context: Context) -> Violation:
     """How often a model may alert on normal data is stated, not left to a default."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from policies.cel import Cel, as_cel
 from policies.checks import names_of
 from policies.params import strings
 from policies.pods import (
@@ -27,6 +28,12 @@ from policies.subjects import Context, Props, Resource, list_at, props_at, value
 
 _PSS = "Kubernetes Pod Security Standards"
 _ENFORCED_LEVEL = "pod-security.kubernetes.io/enforce"
+
+
+def _security(key: str) -> str:
+    """Return the security setting of a container, or else of its pod, in CEL."""
+    return f"it.props.?securityContext.?{key}.or(it.pod.?securityContext.?{key})"
+
 
 pod_not_privileged = forbids(
     POD_TYPES,
@@ -54,6 +61,10 @@ pod_not_privileged = forbids(
         "CIS EKS 1.7.0 4.2.3",
         "CIS EKS 1.7.0 4.2.4",
     ),
+    cel=Cel(
+        found='["hostNetwork", "hostPID", "hostIPC"]'
+        '.filter(k, it.props[?k].orValue(false) == true).join(", ")'
+    ),
 )
 def pod_no_host_namespaces(pod: Props, _: Context) -> Violation:
     """No pod shares the network, processes or memory of its node."""
@@ -67,6 +78,9 @@ def pod_no_host_namespaces(pod: Props, _: Context) -> Violation:
     fix="Replace hostPath volumes.",
     severity="high",
     standard=f"{_PSS} baseline/hostpath-volumes",
+    cel=Cel(
+        found='it.props.?volumes.orValue([]).filter(v, has(v.hostPath)).map(v, v.name).join(", ")'
+    ),
 )
 def pod_no_host_paths(pod: Props, _: Context) -> Violation:
     """No pod mounts folders of its node."""
@@ -80,6 +94,10 @@ def pod_no_host_paths(pod: Props, _: Context) -> Violation:
     fix="Remove hostPort; use a Service.",
     severity="medium",
     standard=f"{_PSS} baseline/host-ports",
+    cel=Cel(
+        found="it.props.?ports.orValue([]).filter(p, p.?hostPort.orValue(0) != 0)"
+        '.map(p, string(int(p.hostPort))).join(", ")'
+    ),
 )
 def pod_no_host_ports(container: Props, _: Context) -> Violation:
     """No container takes a port of its node."""
@@ -109,6 +127,12 @@ pod_no_privilege_escalation = requires(
     fix="Drop ALL; NET_BIND_SERVICE alone may be added.",
     severity="medium",
     standard=f"{_PSS} restricted/capabilities",
+    cel=Cel(
+        '!("ALL" in it.props.?securityContext.?capabilities.?drop.orValue([]))'
+        " || !it.props.?securityContext.?capabilities.?add.orValue([])"
+        '.all(c, c == "NET_BIND_SERVICE")',
+        found='"NET_BIND_SERVICE at most"',
+    ),
 )
 def pod_capabilities_dropped(container: Props, _: Context) -> Violation:
     """A container drops all capabilities and adds NET_BIND_SERVICE at most."""
@@ -125,6 +149,10 @@ def pod_capabilities_dropped(container: Props, _: Context) -> Violation:
     fix="Give the image a user of its own and set runAsNonRoot for the pod.",
     severity="high",
     standard=f"{_PSS} restricted/running-as-non-root",
+    cel=Cel(
+        f"{_security('runAsNonRoot')}.orValue(false) != true"
+        f" || int({_security('runAsUser')}.orValue(1)) == 0"
+    ),
 )
 def pod_non_root(container: Container, _: Context) -> Violation:
     """No container runs as root."""
@@ -141,6 +169,9 @@ def pod_non_root(container: Container, _: Context) -> Violation:
     fix="Set the seccomp profile RuntimeDefault for the pod.",
     severity="medium",
     standard=f"{_PSS} restricted/seccomp",
+    cel=Cel(
+        f'!({_security("seccompProfile")}.?type.orValue("") in ["RuntimeDefault", "Localhost"])'
+    ),
 )
 def pod_seccomp(container: Container, _: Context) -> Violation:
     """A container's system calls are filtered."""
@@ -154,6 +185,12 @@ def pod_seccomp(container: Container, _: Context) -> Violation:
     message="{} is missing: one pod could take the whole node",
     fix="Set requests for CPU and memory, and a memory limit (equal to the request for Ray).",
     severity="high",
+    cel=Cel(
+        found='(["cpu", "memory"].filter(k, !it.props.?resources.?requests[?k].hasValue()'
+        " && !it.props.?resources.?limits[?k].hasValue())"
+        '.map(k, "resources.requests." + k) + (it.props.?resources.?limits.?memory.hasValue()'
+        ' ? [] : ["resources.limits.memory"])).join(", ")'
+    ),
 )
 def pod_resources(container: Props, _: Context) -> Violation:
     """A container states what it needs and the most memory that it may take."""
@@ -175,6 +212,7 @@ def pod_resources(container: Props, _: Context) -> Violation:
     fix="Name a namespace; the default one has neither network policies nor Pod Security.",
     severity="medium",
     standard="CIS EKS 1.7.0 4.5.2",
+    without_cel="the API server is told to judge Vigil's namespaces alone",
 )
 def not_in_default_namespace(props: Props, _: Context) -> Violation:
     """Nothing is put into the default namespace."""
@@ -189,6 +227,10 @@ def not_in_default_namespace(props: Props, _: Context) -> Violation:
     severity="high",
     standard="CIS EKS 1.7.0 4.2.1",
     params={"exempt": strings("namespaces whose pods watch the nodes", ["kube-system"])},
+    cel=Cel(
+        "!(it.props.metadata.name in variables.params.exempt)"
+        f" && it.props.metadata.?labels[?{as_cel(_ENFORCED_LEVEL)}].orValue('') != 'restricted'"
+    ),
 )
 def namespace_restricted(namespace: Props, context: Context) -> Violation:
     """A namespace admits restricted pods alone."""
@@ -220,6 +262,11 @@ pod_read_only = requires(
     fix="State how much is written; a pod that writes more is evicted alone.",
     severity="low",
     level="advisory",
+    cel=Cel(
+        found="it.props.?volumes.orValue([])"
+        ".filter(v, has(v.emptyDir) && !has(v.emptyDir.sizeLimit))"
+        '.map(v, v.name).join(", ")'
+    ),
 )
 def pod_scratch_bounded(pod: Props, _: Context) -> Violation:
     """A pod's scratch space has an end."""
@@ -228,7 +275,7 @@ def pod_scratch_bounded(pod: Props, _: Context) -> Violation:
     return names_of([volume for volume in scratch if not volume["emptyDir"].get("sizeLimit")])
 
 
-def _each_pod_with_own_account(resource: Resource) -> Iterator[tuple[str, Props]]:
+def each_pod_with_own_account(resource: Resource) -> Iterator[tuple[str, Props]]:
     """Yield pods whose service account is theirs to choose.
 
     KubeRay gives the head of an autoscaling cluster its own.
@@ -241,7 +288,7 @@ def _each_pod_with_own_account(resource: Resource) -> Iterator[tuple[str, Props]
 
 @rule(
     *POD_TYPES,
-    each=_each_pod_with_own_account,
+    each=each_pod_with_own_account,
     message="the pod holds a token for the Kubernetes API: set automountServiceAccountToken to"
     " false, or name the service account that needs it",
     fix="Set automountServiceAccountToken to false; a pod that calls the API gets a service account"
@@ -249,6 +296,10 @@ def _each_pod_with_own_account(resource: Resource) -> Iterator[tuple[str, Props]
     severity="medium",
     standard=("CIS EKS 1.7.0 4.1.6", "CIS EKS 1.7.0 4.1.5"),
     level="advisory",
+    cel=Cel(
+        "it.props.?automountServiceAccountToken.orValue(true) != false"
+        ' && it.props.?serviceAccountName.orValue("") in ["", "default"]'
+    ),
 )
 def pod_no_idle_token(pod: Props, _: Context) -> Violation:
     """A pod holds a token for the Kubernetes API only where it was given an account of its own."""
