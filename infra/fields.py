@@ -325,6 +325,10 @@ class PlatformFields(BaseModel):
         default="none",
         description="whom Alertmanager tells of alerts and incidents (secret alertReceiverSecret)",
     )
+    admission: Literal["off", "audit", "warn", "deny"] = Field(
+        default="off",
+        description="what the API server does with objects that break a rule of policies/",
+    )
     delivery: Literal["pulumi", "argocd"] = Field(
         default="pulumi",
         description="who applies the workloads: this program, or Argo CD from git",

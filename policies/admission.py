@@ -25,6 +25,7 @@ AdmissionAction = Literal["warn", "deny", "audit"]
 
 _API = "admissionregistration.k8s.io/v1"
 _NO_OBJECTS_GROUP = "helm.sh"  # Pulumi's own, of which no cluster knows
+_ARGOCD_GROUP = "argoproj.io"
 _WHOLE_STACK = "it looks at other objects of the stack, and the API server shows a policy one"
 _NO_OBJECT = "it judges what Pulumi alone knows, and no object of the API server"
 _NAMES_ITSELF = "kubernetes.io/metadata.name"
@@ -52,14 +53,21 @@ _STAYS = {
 
 @dataclass(frozen=True)
 class AdmissionScope:
-    """Where the API server judges: namespaces by name, and those of the controllers.
+    """Where the API server judges: namespaces by name, and whose objects it lets through.
 
-    `controllers`: what service accounts of these namespaces make is let through. They make it of an
-    object that was judged, and add containers of their own.
+    `controllers`: service accounts of these namespaces make objects of one that was judged, and add
+    containers of their own. `applications`: where Argo CD keeps its own objects; none: no rule
+    about them.
     """
 
     namespaces: Sequence[str]
     controllers: Sequence[str] = ("kube-system",)
+    applications: Sequence[str] = ()
+
+    def namespaces_of(self, rule: Rule) -> Sequence[str]:
+        """Return where a rule judges."""
+        groups = {_group_and_kind(type_)[0] for type_ in rule.types}
+        return self.applications if groups == {_ARGOCD_GROUP} else self.namespaces
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,10 @@ class RuleForms:
     @property
     def has_both(self) -> bool:
         return self.rule.cel is not None and not self.reason
+
+    def describe(self) -> str:
+        """Return that the API server judges by it too, or why it cannot."""
+        return "yes, in CEL" if self.has_both else f"no: {self.reason}"
 
 
 def rule_forms() -> list[RuleForms]:
@@ -120,9 +132,15 @@ def _objects(
 ) -> Iterator[JsonObject]:
     for each in _config_of(environment).rules():
         rule = each.rule
-        if rule.level != "disabled" and rule.cel and not reason_without_cel(rule):
+        if rule.cel and _is_applied(rule, scope):
             yield _policy(rule, rule.cel, {**rule.defaults, **each.params}, scope)
             yield _binding(rule, action, scope)
+
+
+def _is_applied(rule: Rule, scope: AdmissionScope) -> bool:
+    if rule.level == "disabled" or reason_without_cel(rule):
+        return False
+    return bool(scope.namespaces_of(rule))
 
 
 def _config_of(environment: str) -> PolicyConfig:
@@ -212,7 +230,7 @@ def _binding(rule: Rule, action: AdmissionAction, scope: AdmissionScope) -> Json
     namespaces = {
         "key": _NAMES_ITSELF,
         "operator": "In",
-        "values": list(scope.namespaces),
+        "values": list(scope.namespaces_of(rule)),
     }
     milder: AdmissionAction = "warn" if action == "deny" else action
     taken = action if rule.level == "mandatory" else milder

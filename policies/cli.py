@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import click
+import yaml
 
+from policies.admission import (
+    AdmissionAction,
+    AdmissionScope,
+    RuleForms,
+    admission_objects,
+    rule_forms,
+)
 from policies.docs import render_policies_page
 from policies.formats import REPORT_FORMATS
 from policies.levels import PolicyConfig
 from policies.recorded import read_recording
 from policies.report import Report, judge_all
+from vigil.json_types import JsonObject
 
 
 @click.group()
@@ -137,6 +148,72 @@ def _nothing_judged(report: Report) -> str:
         return f"nothing was judged: no rule that is enabled applies to what was read ({objects})"
     files = f"of {len(report.files)} files none" if report.files else "there is no file that"
     return f"nothing was judged: {files} holds an object of Kubernetes or a resource of Pulumi"
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="a list of objects")
+def forms(as_json: bool) -> None:
+    """List the rules of Kubernetes objects: which the API server judges by too, and why others
+    not.
+    """
+    found = rule_forms()
+    if as_json:
+        click.echo(json.dumps([_form(each) for each in found], indent=2))
+        return
+    width = max(len(each.rule.name) for each in found)
+    for each in found:
+        click.echo(f"{each.rule.name:{width}}  {each.describe()}")
+    both = sum(each.has_both for each in found)
+    click.echo(f"{both} of {len(found)} have both forms", err=True)
+
+
+def _form(each: RuleForms) -> JsonObject:
+    return {"rule": each.rule.name, "both": each.has_both, "reason": each.reason}
+
+
+@main.command()
+@click.option(
+    "--env",
+    "environment",
+    default="",
+    help="levels and parameters of policies/environments/NAME.json",
+)
+@click.option(
+    "--action",
+    type=click.Choice(get_args(AdmissionAction)),
+    default="warn",
+    show_default=True,
+    help="what the API server does where a mandatory rule is broken",
+)
+@click.option(
+    "--namespace",
+    "namespaces",
+    multiple=True,
+    default=("vigil", "vigil-tracking"),
+    show_default=True,
+    help="namespace whose objects are judged; may be given several times",
+)
+@click.option(
+    "--controllers",
+    multiple=True,
+    default=("kube-system", "vigil-operators"),
+    show_default=True,
+    help="namespace of controllers, whose objects are let through",
+)
+def admission(
+    environment: str,
+    action: AdmissionAction,
+    namespaces: tuple[str, ...],
+    controllers: tuple[str, ...],
+) -> None:
+    """Print the rules as ValidatingAdmissionPolicy objects with their bindings, for `kubectl
+    apply`.
+
+    A stack applies the same by its setting `vigil:admission`.
+    """
+    scope = AdmissionScope(namespaces, controllers)
+    objects = admission_objects(environment, action, scope)
+    click.echo(yaml.safe_dump_all(objects, sort_keys=False, width=10_000), nl=False)
 
 
 @main.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from policies.admission import rule_forms
 from policies.levels import PolicyConfig, RuleSetting
 from policies.rule import Rule
 from policies.rules import RULES, TOPICS
@@ -41,6 +42,20 @@ is not rendered, a key that stands twice, half an object). It exits with 1 on a 
 on anything broken and where more than the budget was skipped, with 2 where nothing was judged: an
 empty folder passes no gate.
 
+Of {judged} rules of Kubernetes objects {both} have a second form in CEL, which the API server itself
+judges by, whoever asks: `pulumi config set vigil:admission warn` (or `deny`, or `audit`; `off` by
+default) makes each a ValidatingAdmissionPolicy and a binding to the namespaces `vigil` and
+`vigil-tracking`. With `deny` it refuses what breaks a mandatory rule and warns of an advisory one,
+in the words of CrossGuard; levels and parameters are those of the environment's file. Begin with
+`warn`. It sees what is created and what is changed, with the defaults that it fills in (a pod on
+the network of its node takes ports of the node, for one). What controllers and KubeRay's operator
+make of an object that was judged is let through, as they add containers of their own; so is what is
+being deleted. `python -m policies forms` lists both kinds with the reasons, and without Pulumi:
+
+```sh
+python -m policies admission --env prod --action deny | kubectl apply --server-side -f -
+```
+
 A standard is named where its control was looked up: AWS FSBP is the AWS Foundational Security Best
 Practices standard, AWS Security Hub a control of Security Hub that is not part of it, CIS EKS the
 CIS Amazon EKS Benchmark. Other rules are our own.
@@ -50,7 +65,9 @@ CIS Amazon EKS Benchmark. Other rules are our own.
 def render_policies_page() -> str:
     """Return the page, rules by topic."""
     configs = {name: PolicyConfig.of_environment(name) for name in _ENVIRONMENTS}
-    parts = [_PAGE_HEAD.format(count=len(RULES))]
+    forms = rule_forms()
+    both = sum(each.has_both for each in forms)
+    parts = [_PAGE_HEAD.format(count=len(RULES), judged=len(forms), both=both)]
     for topic in sorted(TOPICS):
         parts.append(f"\n## {topic.replace('_', ' ')}\n")
         parts.extend(_entry(rule, configs) for rule in TOPICS[topic])
@@ -63,6 +80,7 @@ def _entry(rule: Rule, configs: dict[str, PolicyConfig]) -> str:
         f"- severity {rule.severity}; default {rule.level}; {_levels(rule, configs)}",
         f"- standard: {', '.join(rule.standards) or 'own'}",
         f"- judges {_judged_types(rule)}",
+        *_admission(rule),
         *_params(rule),
     ]
     return "\n".join(lines) + "\n"
@@ -77,6 +95,11 @@ def _levels(rule: Rule, configs: dict[str, PolicyConfig]) -> str:
 def _judged_types(rule: Rule) -> str:
     types = ", ".join(f"`{type_}`" for type_ in rule.types)
     return f"{types}, seen together with the whole stack" if rule.stack else types
+
+
+def _admission(rule: Rule) -> list[str]:
+    """Whether the API server judges by it too, of a rule of Kubernetes objects."""
+    return [f"- API server: {each.describe()}" for each in rule_forms() if each.rule is rule]
 
 
 def _params(rule: Rule) -> list[str]:

@@ -119,8 +119,8 @@ class Rule:
         return f"{place}: {message}" if place else message
 
 
-class RuleDetails(TypedDict, total=False):
-    """Fields of a rule beside its name, description, types and check; see `Rule`."""
+class SharedDetails(TypedDict, total=False):
+    """Fields of any rule beside its name, description, types, check and CEL; see `Rule`."""
 
     message: Required[str]
     fix: Required[str]
@@ -130,12 +130,17 @@ class RuleDetails(TypedDict, total=False):
     params: Mapping[str, ParamSchema]
     stack: bool
     level: Level
+
+
+class RuleDetails(SharedDetails, total=False):
+    """Fields of a rule that is a function."""
+
     cel: Cel
     without_cel: str
 
 
-class NamedRuleDetails(RuleDetails):
-    """Fields of a rule that is declared without a function."""
+class NamedRuleDetails(SharedDetails):
+    """Fields of a rule that is declared without a function, whose CEL follows from it."""
 
     name: Required[str]
     description: Required[str]

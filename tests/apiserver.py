@@ -98,12 +98,18 @@ class ApiServer:
         return self._send("POST", self.path(thing), thing, query=query, groups=groups)
 
     def replace(self, thing: dict[str, Any]) -> Answer:
-        """Put an object in the place of the one that is there."""
-        return self._send("PUT", self._path_of(thing), thing)
+        """Put an object in the place of the one that is there, whatever that is by now."""
+        version = self.get(thing)["metadata"]["resourceVersion"]
+        latest = {**thing, "metadata": {**thing["metadata"], "resourceVersion": version}}
+        return self._send("PUT", self._path_of(thing), latest)
 
     def delete(self, thing: dict[str, Any]) -> Answer:
         """Delete the object of this kind and name."""
         return self._send("DELETE", self._path_of(thing), None)
+
+    def get(self, thing: dict[str, Any]) -> dict[str, Any]:
+        """The object of this kind and name as it is stored."""
+        return self.client.get(self._path_of(thing)).json()
 
     def _path_of(self, thing: dict[str, Any]) -> str:
         return f"{self.path(thing)}/{thing['metadata']['name']}"

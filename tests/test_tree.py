@@ -42,7 +42,8 @@ ALLOWED = {
         "serve.model.handles",
         "serve.model.report",
     },
-    "infra": {"serve.applications", "serve.metrics", *SETTINGS},
+    # The rules that the API server judges by are applied with the stack.
+    "infra": {"serve.applications", "serve.metrics", "policies.admission", *SETTINGS},
     "policies": {"infra.tags"},
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from infra.manifests.admission import admission_manifests
 from infra.manifests.bindings import (
     ARGOCD_NAMESPACE,
     MONITORING_NAMESPACE,
@@ -208,5 +209,6 @@ def foundation_manifests(settings: PlatformSettings, bindings: Bindings) -> Mani
         *storage_manifests(settings, bindings),
         *database_config(bindings),
         *network_policy_manifests(settings),
+        *admission_manifests(settings),
         *incident_manifests(settings, bindings),
     ]

@@ -25,7 +25,7 @@ def settings_of(stack: str, **changes: Any) -> PlatformSettings:
 VARIANTS = [
     *((stack, {}) for stack in STACKS),
     ("dev", {"nodes": "auto", "ingress": "gateway", "hostname": "vigil.example"}),
-    ("dev", {"shared_folder": False}),
+    ("dev", {"shared_folder": False, "admission": "deny"}),
     ("dev", {"nodes": "static", "haproxy": False, "spot_serving": False, "monitoring": False}),
     (
         "local",

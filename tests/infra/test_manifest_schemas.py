@@ -30,6 +30,7 @@ CORE = (
     "networking.k8s.io/v1",
     "scheduling.k8s.io/v1",
     "storage.k8s.io/v1",
+    "admissionregistration.k8s.io/v1",
 )
 
 
