@@ -57,6 +57,6 @@ def pods_of(one: Manifest) -> list[Manifest]:
         [spec["jobTemplate"]["spec"]["template"]]
         if "jobTemplate" in spec
         else [spec["template"]]
-        if "containers" in str(spec)
+        if "template" in spec and "containers" in str(spec)
         else []
     )
