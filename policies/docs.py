@@ -42,8 +42,8 @@ is not rendered, a key that stands twice, half an object). It exits with 1 on a 
 on anything broken and where more than the budget was skipped, with 2 where nothing was judged: an
 empty folder passes no gate.
 
-Of {judged} rules of Kubernetes objects {both} have a second form in CEL, which the API server itself
-judges by, whoever asks: `pulumi config set vigil:admission warn` (or `deny`, or `audit`; `off` by
+Of {judged} rules of Kubernetes objects {both} have a second form in CEL, which the API server
+itself judges by, whoever asks: `pulumi config set vigil:admission warn` (or `deny`, or `audit`; `off` by
 default) makes each a ValidatingAdmissionPolicy and a binding to the namespaces `vigil` and
 `vigil-tracking`. With `deny` it refuses what breaks a mandatory rule and warns of an advisory one,
 in the words of CrossGuard; levels and parameters are those of the environment's file. Begin with
