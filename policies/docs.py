@@ -43,10 +43,10 @@ on anything broken and where more than the budget was skipped, with 2 where noth
 empty folder passes no gate.
 
 Of {judged} rules of Kubernetes objects {both} have a second form in CEL, which the API server
-itself judges by, whoever asks: `pulumi config set vigil:admission warn` (or `deny`, or
-`audit`; `off` by default) makes each a ValidatingAdmissionPolicy and a binding to the
-namespaces `vigil` and `vigil-tracking`. With `deny` it refuses what breaks a mandatory rule and
-warns of an advisory one, in the words of CrossGuard; levels and parameters are those of the environment's file. Begin with
+itself judges by, whoever asks: `pulumi config set vigil:admission warn` (or `deny`, or `audit`;
+`off` by default) makes each a ValidatingAdmissionPolicy and a binding to the namespaces `vigil` and
+`vigil-tracking`. With `deny` it refuses what breaks a mandatory rule and warns of an advisory one,
+in the words of CrossGuard; levels and parameters are those of the environment's file. Begin with
 `warn`. It sees what is created and what is changed, with the defaults that it fills in (a pod on
 the network of its node takes ports of the node, for one). What controllers and KubeRay's operator
 make of an object that was judged is let through, as they add containers of their own; so is what is
