@@ -191,7 +191,7 @@ def test_scores_are_scikit_learns(platform: Vigil, real_data: Path) -> None:
         real_data / "asd" / "omi-1.npz"
     )  # tests/train/test_forest.py compares the scores of all tables
     former = platform.get("/readyz")[1]["model_version"]
-    trained = platform.json("train", "--data", str(table))
+    trained = platform.json("train", "--data", str(table), "--over-time", "none")
     platform.json("promote", trained["version"], "--reason", "test")
     dataset = read_table(table)
     rows = np.concatenate([part.X for part in (dataset.train, dataset.test) if part is not None])
