@@ -25,7 +25,8 @@ from train.spec import NO_TRANSFORM, JobResult, JobSpec
 from train.table.row_making import RowMaking
 from train.table.table import Table
 from train.table.training_data import TrainingData, load_training_data
-from train.tune import TRANSFORMS, Search, SearchSpace, TrialTables
+from train.transform_candidates import UNLABELLED, transforms_to_try
+from train.tune import Search, SearchSpace, TrialTables
 from vigil.errors import RegistryError
 from vigil.home import Home
 from vigil.revision import checked_out_commit
@@ -165,12 +166,16 @@ class _Job:
         )
 
     def _transforms_to_try(self, setup: TrainingSetup) -> tuple[str, ...]:
-        """Only labels can say what a transform is worth: planted anomalies know no time."""
+        """Only labels can say what a transform is worth."""
         data = setup.data
-        is_labelled = data.held_out.mixed_labels is not None
-        if self.spec.over_time is not None or setup.is_retraining:
+        is_told = self.spec.over_time is not None or setup.is_retraining
+        if is_told or not data.fit.ordered:
             return ()
-        return TRANSFORMS if is_labelled and data.fit.ordered else ()
+        if data.held_out.mixed_labels is None:
+            self.progress.say(UNLABELLED)
+            return ()
+        names = data.fit.names if data.transform is None else data.transform.names
+        return transforms_to_try(len(names))
 
     def _fit(self, setup: TrainingSetup) -> IsolationForest:
         self._tell_rows(setup.data)

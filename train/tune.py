@@ -35,7 +35,6 @@ from train.trial import TuneTrial
 from vigil.errors import DataError, VigilError
 from vigil.json_types import Fields, JsonObject
 
-TRANSFORMS = ("diff:1", "mean:10,sd:10", "diff:1,mean:10,sd:10")
 _READ_SHARE = 0.3  # of the time, after which no further transform is read
 # Without Tune's files of each trial, its tables, and its handler of Ctrl-C, which ends the search
 # as if its time were up.

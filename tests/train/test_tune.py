@@ -14,7 +14,15 @@ import pytest
 from tests.running import ROOT
 from train.settings import TrainSettings
 from train.table.table import Table
-from train.tune import Choice, SearchSpace, TrialTables, measure_choice, order_choices
+from train.table.transform.grammar import parse_steps
+from train.transform_candidates import transforms_to_try
+from train.tune import (
+    Choice,
+    SearchSpace,
+    TrialTables,
+    measure_choice,
+    order_choices,
+)
 
 NAMES = ("a", "b", "c")
 SETTINGS = TrainSettings(n_estimators=10, max_samples=32, seed=4, cpus_per_worker=0.5)
@@ -48,6 +56,15 @@ def test_what_is_there_comes_first_and_the_rest_by_the_seed_as_far_as_there_are_
         ("diff:1", 256),
     }
     assert order(SETTINGS, rows) == choices
+
+
+@pytest.mark.parametrize("features", [1, 3])
+def test_every_transform_of_a_search_is_one_of_its_features(features: int) -> None:
+    found = transforms_to_try(features)
+    assert len(set(found)) == len(found)
+    for text in found:
+        kinds = {step.kind for step in parse_steps(text)}
+        assert features > 1 or not kinds & {"residual", "top"}
 
 
 def test_another_seed_gives_another_order_of_the_same_choices() -> None:
