@@ -12,6 +12,7 @@ import numpy as np
 from drift.statistics import Statistics, compare
 from drift.verdict import Verdict, VerdictKind, judge_window
 from drift.window import TumblingWindow, Window
+from serve.model.report import CapturedRows
 from train.model.bundle import ModelBundle
 from train.model.repeats import distinct_rows
 from train.registry.versions import Version
@@ -65,9 +66,9 @@ class Comparison:
         """Severity of the last window, as `/drift` shows it."""
         return self.last.shown_severity if self.last else 0.0
 
-    def alerts(self, scores: Floats) -> Flags:
-        """Return which of the scores [n] are over the threshold."""
-        return scores > self.bundle.threshold.value
+    def alerts(self, batch: CapturedRows) -> Flags:
+        """Return which of the rows [n] have alerted."""
+        return batch.alerts(self.bundle.threshold.value)
 
     def write(self, window: Window, captured: CapturedWindows) -> None:
         """Write the rows of the window, and what they were answered; raises OSError."""
@@ -82,7 +83,7 @@ class Comparison:
     def _answered(self, window: Window) -> AnsweredRows:
         return AnsweredRows(
             window.requests,
-            self.alerts(window.scores),
+            window.alerts(self.bundle.threshold.value),
             self.champion.version,
             window.numbering,
         )

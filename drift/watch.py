@@ -178,7 +178,7 @@ class Watch:
     ) -> None:
         answered = AnsweredRows(
             batch.requests,
-            comparison.alerts(batch.scores),
+            comparison.alerts(batch),
             batch.version,
             batch.number_rows(),
         )

@@ -12,7 +12,7 @@ from drift.settings import DriftSettings
 from serve.model.report import CapturedRows
 from train.table.captured import CapturedWindows
 from train.table.numbering import Numbering
-from vigil.arrays import Floats
+from vigil.arrays import Flags, Floats
 from vigil.home import Home
 
 MIN_PART = 5  # an unfinished window is judged when it has a fifth of its rows
@@ -23,6 +23,7 @@ class Window:
     """`rows` [size, d], their anomaly `scores` [size] and the `requests` [size] that brought them.
 
     numbering: [size, 2], which row of its request each is, of how many
+    limits: [size], the threshold of each row, NaN where it is the model's
     since: when the first of them arrived (Unix seconds)
     """
 
@@ -30,7 +31,13 @@ class Window:
     scores: Floats
     requests: list[str]
     numbering: Numbering
+    limits: Floats
     since: float
+
+    def alerts(self, threshold: float) -> Flags:
+        """Return which of the rows alert; `threshold` is that of the model."""
+        limits = np.where(np.isnan(self.limits), threshold, self.limits)
+        return self.scores > limits
 
     @classmethod
     def joined(cls, parts: Sequence[CapturedRows], since: float) -> Window:
@@ -39,8 +46,15 @@ class Window:
             scores=np.concatenate([part.scores for part in parts]),
             requests=list(chain.from_iterable(part.requests for part in parts)),
             numbering=np.concatenate([part.number_rows() for part in parts]),
+            limits=np.concatenate(list(map(_limits, parts))),
             since=since,
         )
+
+
+def _limits(part: CapturedRows) -> Floats:
+    if part.limits is None:
+        return np.full(len(part.scores), np.nan)
+    return part.limits
 
 
 class TumblingWindow:

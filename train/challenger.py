@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +72,10 @@ def assemble_challenger(
     data = setup.data
     compiled = CompiledForest.compile(fitted)
     scores = compiled.score(data.calibration.X)
-    limit = fit_threshold(scores, data.calibration.mixed_labels, setup.settings)
+    limit = replace(
+        fit_threshold(scores, data.calibration.mixed_labels, setup.settings),
+        entity_width=_entity_width(setup),
+    )
     forest.set_threshold(fitted, limit.value)
     drift_reference = _build_reference(scores, setup, champion)
     return ModelBundle(
@@ -85,6 +88,12 @@ def assemble_challenger(
         transform=data.transform,
         imputation=data.imputation,
     )
+
+
+def _entity_width(setup: TrainingSetup) -> float:
+    """How far the threshold of an entity may be from the model's: rows must say whose they are."""
+    has_entities = bool(setup.data.context_columns.get("entity"))
+    return setup.settings.entity_threshold if has_entities else 0.0
 
 
 def fit_threshold(

@@ -92,7 +92,10 @@ class _Recalibrated:
         self._rows = len(rows)
         self._rate_before = float(np.mean(scores > bundle.threshold.value))
         self._judged = judged
-        self.threshold: Threshold = _threshold(scores, budget, judged)
+        self.threshold = replace(
+            _threshold(scores, budget, judged),
+            entity_width=bundle.threshold.entity_width,
+        )
 
     def candidate(self, fitted: IsolationForest) -> Candidate:
         """What is registered, with the forest `fitted` that scikit-learn loads."""

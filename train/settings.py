@@ -104,6 +104,14 @@ class TrainSettings(RoomSettings):
         gt=0,
         lt=0.5,
     )
+    entity_threshold: float = setting(
+        0.02,
+        Effect.IN_PROCESS,
+        "with --entity: how far the threshold of an entity may be from the model's, as its own "
+        "scores ask for; 0: one threshold for all",
+        ge=0,
+        le=0.5,
+    )
     alerts_per_day: float | None = setting(
         None,
         Effect.IN_PROCESS,

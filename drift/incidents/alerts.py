@@ -95,7 +95,7 @@ class Screen:
 
     def _counting(self, rows: ScoredRows, suppressed: Counter[str]) -> RowIndices:
         """Rows over the threshold that are neither silenced nor doubled."""
-        over = np.flatnonzero(rows.scores > rows.threshold)
+        over = np.flatnonzero(rows.alerts)
         audible = self._audible(rows, over, suppressed)
         return self._first_seen(rows, audible, suppressed)
 
@@ -159,7 +159,7 @@ class Screen:
             entity=entity,
             at=at,
             score=score,
-            excess=_excess(score, rows.threshold),
+            excess=_excess(score, rows.threshold_of(row)),
             version=rows.version,
             features=features,
             rule=self._rules.match(entity, at, features),

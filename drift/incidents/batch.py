@@ -26,6 +26,7 @@ def without_first(rows: ScoredRows, count: int) -> ScoredRows:
         entities=_after(rows.entities, count),
         requests=_after(rows.requests, count),
         numbering=None if rows.numbering is None else rows.numbering[count:],
+        limits=None if rows.limits is None else rows.limits[count:],
     )
 
 

@@ -209,7 +209,7 @@ class IncidentDesk:
             if self._tracker is None:
                 return
             self._collect(self._tracker, self._tracker.observe(rows, describe))
-            if (rows.scores > rows.threshold).any():
+            if rows.alerts.any():
                 self._unsaved.has_state = True
 
     def silenced(self, rows: ScoredRows) -> NDArray[np.bool_]:

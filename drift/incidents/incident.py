@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from train.table.numbering import Numbering
-from vigil.arrays import Floats
+from vigil.arrays import Flags, Floats
 
 IncidentState = Literal["open", "closed"]
 IncidentKind = Literal["rows", "drift", "data break"]
@@ -25,6 +25,7 @@ class ScoredRows(msgspec.Struct, frozen=True, kw_only=True):
     entities: [n], None where rows have none; requests: [n], that brought them
     numbering: [n, 2], which row of its request each is; None where each request is there as a whole
     arrived: when the last of them came; of history the latest of its times
+    limits: [n], thresholds of their entities, over which they alert instead; None: they have none
     """
 
     version: str
@@ -37,6 +38,16 @@ class ScoredRows(msgspec.Struct, frozen=True, kw_only=True):
     entities: list[str] | None = None
     requests: list[str] | None = None
     numbering: Numbering | None = None
+    limits: Floats | None = None
+
+    @property
+    def alerts(self) -> Flags:
+        """Which of the rows [n] are over their threshold."""
+        return self.scores > (self.threshold if self.limits is None else self.limits)
+
+    def threshold_of(self, row: int) -> float:
+        """Return the score over which a row alerts."""
+        return self.threshold if self.limits is None else float(self.limits[row])
 
 
 class FeatureDeviation(msgspec.Struct, frozen=True):

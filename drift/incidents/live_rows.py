@@ -40,6 +40,7 @@ def scored_rows(batch: CapturedRows, bundle: ModelBundle, now: float) -> ScoredR
         entities=context.entities,
         requests=batch.requests,
         numbering=batch.number_rows(),
+        limits=batch.limits,
     )
 
 

@@ -144,4 +144,5 @@ def _last_of(rows: ScoredRows, most: int) -> ScoredRows:
         entities=None if rows.entities is None else rows.entities[-most:],
         requests=None,
         numbering=None,
+        limits=None,
     )

@@ -65,16 +65,17 @@ class _ScoredBatch:
     bundle: ModelBundle
     at: Floats
 
-    @property
-    def threshold(self) -> float:
-        return float(self.bundle.threshold.value)
+    def threshold_of(self, i: Any) -> float:
+        """The score over which a row alerts."""
+        limits = self.rows.limits
+        return float(self.bundle.threshold.value if limits is None else limits[i])
 
     def point(self, i: Any, **more: Any) -> Point:
         score = self.rows.scores[i]
         return Point(
             float(self.at[i]),
             float(score),
-            self.threshold,
+            self.threshold_of(i),
             self.rows.version,
             **more,
         )
@@ -99,7 +100,7 @@ class _ScoredBatch:
         return np.sort(furthest)
 
     def _is_over(self) -> Flags:
-        return self.rows.scores > self.bundle.threshold.value
+        return self.rows.alerts(self.bundle.threshold.value)
 
     def _reasons(self, where: list[int]) -> dict[int, Any]:
         """The reasons of rows, by their numbers."""

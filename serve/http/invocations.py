@@ -79,6 +79,7 @@ class ScoredRow(msgspec.Struct):
     is_anomaly: bool
     anomaly_score: Score
     warming: Warming | UnsetType = UNSET
+    threshold: AlertThreshold | UnsetType = UNSET
 
 
 class InvocationsResult(msgspec.Struct):
@@ -272,6 +273,9 @@ def encode_invocations(model: LoadedModel, scored: ScoredBatch) -> bytes:
     predictions = list(map(ScoredRow, labels, scored.alerts.tolist(), scored.scores.tolist()))
     for row, is_warming in zip(predictions, scored.warming_rows, strict=False):
         row.warming = True if is_warming else UNSET
+    if scored.limits is not None:
+        for row, limit in zip(predictions, scored.limits.tolist(), strict=True):
+            row.threshold = limit
     result = InvocationsResult(
         predictions,
         scored.threshold,

@@ -40,6 +40,7 @@ _OUTPUT_TYPES = {
     "prediction": "INT64",
     "reasons": "BYTES",
     "warming": "BOOL",
+    "threshold": "FP64",
 }
 _BINARY_TYPES = {"f": "<f8", "i": "<i8", "b": "?"}
 _WARMING = "warming"
@@ -293,6 +294,8 @@ def _output_column(
             return scored.scores
         case "prediction":
             return scored.labels
+        case "threshold":
+            return scored.thresholds
         case "warming":
             return np.array(scored.warming_rows or [False] * len(scored.scores), bool)
         case _:

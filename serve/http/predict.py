@@ -134,6 +134,7 @@ class PredictionColumns(msgspec.Struct):
     schema_hash: SchemaHash
     request_id: RequestId
     warming: list[Warming] | UnsetType = UNSET
+    thresholds: list[AlertThreshold] | UnsetType = UNSET
 
 
 _decode_typed = msgspec.json.Decoder(PredictBody).decode
@@ -227,6 +228,8 @@ def encode_predict(
     """Return the JSON answer: a Prediction for a single row, else PredictionColumns."""
     bundle = model.bundle
     threshold = bundle.threshold.value
+    if is_single and scored.limits is not None:
+        threshold = float(scored.limits[0])
     about = (threshold, drift_score, model.version, model.digest, bundle.schema_hash, request_id)
     warming = scored.warming_rows
     if is_single:
@@ -248,6 +251,7 @@ def encode_predict(
         reasons_by_row(model, scored.rows, scored.alerts, max_reasons),
         *about,
         warming=warming or UNSET,
+        thresholds=UNSET if scored.limits is None else scored.limits.tolist(),
     )
     return _encode(columns)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from serve.http.context_columns import ContextColumns
+from serve.http.entity_thresholds import find_thresholds, tell_margins
 from serve.http.invocations import decode_invocations, encode_invocations
 from serve.http.messages import Request, Response
 from serve.http.missing_values import fill_missing
@@ -136,6 +137,8 @@ class ModelScorer:
             request,
         )
         scored = model.scored(rows, scores)
+        if scored.limits is not None:
+            tell_margins(self._replica.context, model, rows, scored)
         anomalies = int(np.count_nonzero(scored.alerts))
         if observation is not None:
             observation.end_scoring(model.version, anomalies)
@@ -233,6 +236,7 @@ def _captured(
         rows.context,
         warming=scored.warming,
         raw=raw,
+        limits=scored.limits,
     )
 
 
@@ -259,6 +263,8 @@ class ScoringEndpoints:
         model = replica.model()
         sent = self._decode_rows(request.body, model)
         rows = await self._prepare(sent, model)
+        if model.has_entity_thresholds and sent.past is None:
+            await find_thresholds(replica.context, rows)
         model, scored = self._scorer.score(
             model,
             rows,
@@ -332,6 +338,8 @@ class ScoringEndpoints:
             )
         else:
             rows = as_they_are(sent.X, sent.context)
+        if model.has_entity_thresholds:
+            await find_thresholds(self._replica.context, rows)
         model, scored = self._scorer.score(
             model,
             rows,
@@ -359,6 +367,8 @@ class ScoringEndpoints:
         rows = await self._scorer.prepare_any(
             model, inference.rows, inference.context, made=inference.made
         )
+        if model.has_entity_thresholds:
+            await find_thresholds(self._replica.context, rows)
         model, scored = self._scorer.score(
             model,
             rows,

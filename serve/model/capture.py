@@ -80,7 +80,7 @@ def _kind(batch: CapturedRows) -> tuple[Any, ...]:
     """What batches share that become one."""
     context = batch.context or RowContext()
     parts = (context.entities is None, context.times is None)
-    is_made = (batch.warming is None, batch.raw is None)
+    is_made = (batch.warming is None, batch.raw is None, batch.limits is None)
     return (batch.version, batch.rows.shape[1], batch.captured, *is_made, *parts)
 
 
@@ -96,6 +96,7 @@ def _joined(batches: list[CapturedRows], now: float) -> CapturedRows:
         captured=now if first.captured is None else first.captured,
         warming=_joined_arrays([batch.warming for batch in batches]),
         raw=_joined_arrays([batch.raw for batch in batches]),
+        limits=_joined_arrays([batch.limits for batch in batches]),
     )
 
 

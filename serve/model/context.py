@@ -22,8 +22,11 @@ from serve.model.context_shard import ContextShard, shard_of
 from serve.model.context_slots import EntityKey
 from serve.model.prepared import alone
 from serve.model.row_format import RowFormat
+from serve.model.threshold_store import ToldMargins, UntoldMargins
 from serve.settings import ServeSettings
+from train.model.entity_threshold import STATE_WIDTH
 from train.table.transform.plain_values import transform_values
+from vigil.arrays import Floats
 
 log = logging.getLogger("ray.serve")
 NAMESPACE = "vigil"  # of the actors: replicas are in Serve's own
@@ -37,6 +40,7 @@ class ShardActor(Protocol):
 
     lift: Any
     learn: Any
+    threshold_states: Any
 
 
 OpenShard = Callable[[str, int, int], ShardActor]  # (name, number, shards)
@@ -73,6 +77,7 @@ class _Shard:
         self._limits = dataclasses.astuple(limits)
         self._opening: asyncio.Future[ShardActor] | None = None
         self._asking: set[asyncio.Task[list[LiftedRows]]] = set()
+        self.told = UntoldMargins()
 
     async def lift(
         self,
@@ -90,6 +95,23 @@ class _Shard:
         self._asking.add(asking)
         asking.add_done_callback(self._forget)
         return await asyncio.wait_for(asyncio.shield(asking), timeout_s)
+
+    async def threshold_states(
+        self,
+        entities: list[str],
+        timeout_s: float,
+    ) -> Floats:
+        """Return what the shard answers in time; raises what keeps it from that."""
+        try:
+            return await asyncio.wait_for(self._ask_thresholds(entities), timeout_s)
+        except Exception:
+            self._opening = None  # the next one looks for it anew
+            raise
+
+    async def _ask_thresholds(self, entities: list[str]) -> Floats:
+        """What it knows once it was told what it was not told yet: it is told that only once."""
+        actor = await self._opened()
+        return np.array(await actor.threshold_states.remote(self.told.take(), entities))
 
     def _forget(self, asking: asyncio.Task[list[LiftedRows]]) -> None:
         self._asking.discard(asking)
@@ -189,6 +211,37 @@ class ShardedContext:
             _assembled([part[i] for part in parts], list(by_shard.values()))
             for i in range(len(formats))
         ]
+
+    async def threshold_states(self, entities: Sequence[str]) -> Floats:
+        """Return what is known of the thresholds of entities [m, 2]; zeros of a shard's away."""
+        states = np.zeros((len(entities), STATE_WIDTH))
+        by_shard = self._by_shard(entities)
+        parts = await asyncio.gather(
+            *(
+                self._ask_thresholds(shard, [entities[row] for row in rows])
+                for shard, rows in by_shard.items()
+            )
+        )
+        for rows, part in zip(by_shard.values(), parts, strict=True):
+            states[rows] = part
+        return states
+
+    async def _ask_thresholds(self, number: int, entities: list[str]) -> Floats:
+        try:
+            return await self._shards[number].threshold_states(entities, self._timeout_s)
+        except Exception as error:  # as in _ask; one of an older release knows no thresholds
+            self._failures.inc()
+            log.warning(
+                "context shard %d: %s: entities alert by the model's threshold",
+                number,
+                type(error).__name__,
+            )
+            return np.zeros((len(entities), STATE_WIDTH))
+
+    def tell(self, told: ToldMargins) -> None:
+        """Tell each shard of the scores of its entities, when it is asked next."""
+        for shard, rows in self._by_shard(told.entities).items():
+            self._shards[shard].told.add(told.where(rows))
 
     def _by_shard(self, entities: Sequence[EntityKey]) -> dict[int, list[int]]:
         """The numbers of the rows that each shard has."""

@@ -25,6 +25,7 @@ from serve.model.context_slots import EntityKey
 from serve.model.handles import Application
 from serve.model.report import ConsumerReport
 from serve.model.reporting import CountedMetrics
+from serve.model.threshold_store import PlainMargins, ThresholdStore, ToldMargins
 from train.table.transform.plain_values import transform_from_values
 from vigil.arrays import Floats
 from vigil.json_types import JsonObject
@@ -70,6 +71,7 @@ class ContextShard:
         self._number = number
         self._shards = shards
         self._keeper: ContextKeeper | None = None
+        self._thresholds: ThresholdStore | None = None
         self._monitor = monitor or Application(MONITOR_APPLICATION)
         self._metrics = ContextMetrics()
         if monitor is None:
@@ -103,6 +105,22 @@ class ContextShard:
         )
         self._count(keeper)
         return [], [(each.rows, each.warming) for each in lifted]
+
+    def threshold_states(
+        self,
+        told: Sequence[PlainMargins],
+        entities: Sequence[EntityKey],
+    ) -> Floats:
+        """Return what is known of the thresholds of entities [m, 2], once it has learnt `told`.
+
+        told: of ToldMargins. A shard that was lost begins at the models' thresholds.
+        """
+        if self._thresholds is None:
+            self._thresholds = ThresholdStore()
+        for each in told:
+            margins = ToldMargins(*each)
+            self._thresholds.learn(margins)
+        return self._thresholds.states(entities)
 
     def learn(
         self,

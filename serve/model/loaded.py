@@ -8,10 +8,11 @@ from functools import cached_property
 
 import numpy as np
 
-from serve.model.prepared import PreparedRows
+from serve.model.prepared import KnownThresholds, PreparedRows
 from serve.model.row_format import RowFormat
 from serve.model.scored_batch import ScoredBatch
 from train.model.bundle import ModelBundle
+from train.model.entity_threshold import EntityThresholdRule
 from train.model.forest import BATCH_ROWS
 from vigil.arrays import Floats
 
@@ -37,12 +38,32 @@ class LoadedModel:
     def scored(self, prepared: PreparedRows, scores: Floats) -> ScoredBatch:
         """Return the rows with the scores [n] that this model gave them."""
         key = self.row_format.key
-        return ScoredBatch(
+        threshold = self.bundle.threshold
+        scored = ScoredBatch(
             prepared.by_key[key],
             scores,
-            self.bundle.threshold.value,
+            threshold.value,
             prepared.warming.get(key),
         )
+        if prepared.known is None or not threshold.entity_width:
+            return scored
+        return scored.with_limits(self._limits(prepared.known, scored))
+
+    def _limits(self, known: KnownThresholds, scored: ScoredBatch) -> Floats:
+        """Thresholds [n] of the entities of rows, of which earlier ones of the batch teach."""
+        rule = EntityThresholdRule.of(self.bundle.threshold)
+        offsets = rule.follow(
+            scored.scores - scored.threshold,
+            known.places,
+            known.state.copy(),
+            scored.teaches,
+        )
+        return scored.threshold + offsets
+
+    @property
+    def has_entity_thresholds(self) -> bool:
+        """Whether a row of an entity alerts by the entity's own threshold."""
+        return self.bundle.threshold.entity_width > 0
 
     @cached_property
     def headers(self) -> tuple[tuple[bytes, bytes], ...]:

@@ -12,21 +12,36 @@ from serve.model.context_batch import LiftedRows
 from serve.model.context_keeper import RawRows
 from serve.model.report import RowContext
 from serve.model.row_format import TIME_IS_NEEDED, MadeRows, RowFormat
+from serve.model.threshold_store import ToldMargins
 from serve.settings import ServeSettings
+from train.model.entity_threshold import EntityPlaces
 from vigil.arrays import Flags, Floats
 from vigil.errors import InvalidFeatures
+
+
+@dataclass(frozen=True, slots=True)
+class KnownThresholds:
+    """What is known of the thresholds of the entities of rows: see EntityThresholdRule.
+
+    state [m, 2]: of each entity; places [n]: the one of each row
+    """
+
+    state: Floats
+    places: EntityPlaces
 
 
 @dataclass(slots=True)
 class PreparedRows:
     """Rows of a request by the key of the transform that made them; raw ones under an empty key.
 
-    context: whose they are, where the caller says so; warming [n]: see LiftedRows, by the same keys
+    context: whose they are, where the caller says so; warming [n]: see LiftedRows, by the same
+    keys; known: where entities have thresholds of their own
     """
 
     context: RowContext | None = None
     by_key: dict[str, Floats] = field(default_factory=dict)
     warming: dict[str, Flags] = field(default_factory=dict)
+    known: KnownThresholds | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.by_key.values())))
@@ -51,6 +66,22 @@ class ContextSource(Protocol):
     async def lift(self, formats: Sequence[RowFormat], rows: RawRows) -> list[LiftedRows]:
         """Return the rows for each of the transforms, which have the same raw features."""
         ...
+
+    async def threshold_states(self, entities: Sequence[str]) -> Floats:
+        """Return what is known of the thresholds of entities [m, 2]: zeros where nothing is."""
+        ...
+
+    def tell(self, told: ToldMargins) -> None:
+        """Have the thresholds of entities learn of scores, before they are asked for again."""
+        ...
+
+
+async def known_thresholds(source: ContextSource, entities: Sequence[str]) -> KnownThresholds:
+    """Return what is known of the thresholds of these entities [n], one for each row."""
+    place_of = {entity: place for place, entity in enumerate(dict.fromkeys(entities))}
+    state = await source.threshold_states(list(place_of))
+    places = np.array([place_of[entity] for entity in entities], np.int64)
+    return KnownThresholds(state, places)
 
 
 def as_they_are(X: Floats, context: RowContext | None) -> PreparedRows:

@@ -99,6 +99,7 @@ class CapturedRows(msgspec.Struct, frozen=True, array_like=True):
     again
     warming [n]: which of them lack earlier rows of their entity; None where none does
     raw [n, r]: the rows as they were sent, where a transform made those that were scored of them
+    limits [n]: the thresholds of their entities, where they alert by these
     """
 
     version: str
@@ -111,6 +112,11 @@ class CapturedRows(msgspec.Struct, frozen=True, array_like=True):
     captured: float | None = None
     warming: Array | None = None
     raw: Array | None = None
+    limits: Array | None = None
+
+    def alerts(self, threshold: float) -> Flags:
+        """Return which of the rows [n] alert; `threshold` is that of the model."""
+        return self.scores > (threshold if self.limits is None else self.limits)
 
     def number_rows(self) -> Numbering:
         """Return the numbering, counted off where there is none."""
@@ -130,6 +136,7 @@ class CapturedRows(msgspec.Struct, frozen=True, array_like=True):
             numbering=self.number_rows()[is_kept],
             warming=None if self.warming is None else self.warming[is_kept],
             raw=None if self.raw is None else self.raw[is_kept],
+            limits=None if self.limits is None else self.limits[is_kept],
         )
 
     def part(self, rows: slice) -> CapturedRows:
@@ -145,6 +152,7 @@ class CapturedRows(msgspec.Struct, frozen=True, array_like=True):
             captured=self.captured,
             warming=None if self.warming is None else self.warming[rows],
             raw=None if self.raw is None else self.raw[rows],
+            limits=None if self.limits is None else self.limits[rows],
         )
 
     def judged(self) -> CapturedRows:
@@ -253,6 +261,7 @@ def _batch_to_wire(batch: CapturedRows) -> tuple[Any, ...]:
         batch.captured,
         batch.warming,
         batch.raw,
+        batch.limits,
     )
 
 

@@ -100,11 +100,21 @@ def assert_scores(
     np.testing.assert_allclose(scores, expected, rtol=0, atol=TOLERANCE)
 
 
+def assert_thresholds_move(answers: list[dict[str, Any]], model: LoadedModel) -> None:
+    """Entities have thresholds of their own, which the shards keep."""
+    threshold = model.bundle.threshold
+    moved = [answer["threshold"] - threshold.value for answer in answers]
+    assert len(set(moved)) > 2
+    assert 0 < max(map(abs, moved)) <= threshold.entity_width
+
+
 def test_scores_are_those_of_training_whatever_dies(looking_back: Vigil) -> None:
     vigil = looking_back
     rows = EntityRows(100, seed=9)
     model = served(vigil, "1")
-    assert_scores(each_by_predict(vigil, rows, range(20)), model, rows, range(20))
+    answers = each_by_predict(vigil, rows, range(20))
+    assert_scores(answers, model, rows, range(20))
+    assert_thresholds_move(answers, model)
 
     victim = next(iter(eventually(vigil.replicas)))
     os.kill(victim, signal.SIGKILL)

@@ -23,7 +23,9 @@ from serve.model.context_limits import ContextLimits
 from serve.model.loaded import LoadedModel
 from serve.model.prepared import ContextSource
 from serve.model.row_format import RowFormat
+from serve.model.threshold_store import ThresholdStore, ToldMargins
 from serve.settings import ServeSettings
+from vigil.arrays import Floats
 
 
 class LocalContext:
@@ -32,6 +34,7 @@ class LocalContext:
     def __init__(self, limits: ContextLimits | None = None, now: float = 2e9) -> None:
         self.keeper = ContextKeeper(limits or ContextLimits())
         self.now = now
+        self.thresholds = ThresholdStore()
 
     def follow_settings(self, settings: ServeSettings) -> None:
         """It is never waited for."""
@@ -42,6 +45,12 @@ class LocalContext:
                 assert row_format.transform is not None
                 self.keeper.learn(row_format.key, row_format.transform)
         return self.keeper.lift([each.key for each in formats], rows, self.now)
+
+    async def threshold_states(self, entities: Sequence[str]) -> Floats:
+        return self.thresholds.states(entities)
+
+    def tell(self, told: ToldMargins) -> None:
+        self.thresholds.learn(told)
 
 
 INFER = "/v2/models/vigil/infer"

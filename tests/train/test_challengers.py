@@ -62,6 +62,26 @@ def champion() -> ModelBundle:
     return train(world(0))[0]
 
 
+@pytest.mark.parametrize(
+    ("column", "asked", "width"), [("host", 0.02, 0.02), (None, 0.02, 0.0), ("host", 0.0, 0.0)]
+)
+def test_entities_have_thresholds_where_rows_say_whose_they_are(
+    column: str | None, asked: float, width: float
+) -> None:
+    settings = SETTINGS.model_copy(update={"entity_threshold": asked})
+    trained, setup = train(world(0), settings=settings)
+    of_hosts = replace(setup, data=replace(setup.data, context_columns={"entity": column}))
+    forest = fit_part(
+        setup.data.fit.X,
+        trees=5,
+        max_samples=64,
+        max_features=1.0,
+        seed=1,
+    )
+    assert assemble_challenger(forest, of_hosts, None).threshold.entity_width == width
+    assert trained.threshold.entity_width == 0.0
+
+
 def refused(verdict: GateVerdict) -> set[str]:
     return {check.name for check in verdict.checks if not check.passed}
 

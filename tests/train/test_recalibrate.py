@@ -59,8 +59,10 @@ def test_the_new_version_has_the_same_forest_and_alerts_as_often_as_asked(
     made = recalibrate(registry, home, since=1500.0, alert_rate=0.02)
 
     fresh = registry.fetch(made, home.cache)
-    rate = float(np.mean(fresh.forest.score(world) > fresh.threshold.value))
-    assert 0.018 <= rate <= 0.02
+    scores = fresh.forest.score(world)
+    rate = float(np.mean(scores > fresh.threshold.value))
+    lower = scores[scores < fresh.threshold.value].max()  # few trees give many rows one score
+    assert rate <= 0.02 < np.mean(scores > lower)
     assert np.mean(bundle.forest.score(world) > bundle.threshold.value) > 0.1
     assert made.tags["forest_digest"] == champion.tags["forest_digest"]
     assert made.digest != champion.digest

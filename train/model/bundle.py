@@ -12,7 +12,7 @@ import json
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -138,7 +138,7 @@ def write_bundle(bundle: ModelBundle, folder: Path) -> str:
     if bundle.transform is not None and bundle.transform.fitted.arrays:
         save_file(dict(bundle.transform.fitted.arrays), folder / TRANSFORM_FILE)
     _write_json(folder / MODEL_FILE, _model_values(bundle))
-    _write_json(folder / THRESHOLD_FILE, asdict(bundle.threshold))
+    _write_json(folder / THRESHOLD_FILE, bundle.threshold.to_json())
     _write_json(folder / GOLDEN_FILE, _golden_values(bundle))
     return bundle_digest(folder)
 
@@ -253,8 +253,8 @@ class _Parts:
 
     def threshold(self) -> Threshold:
         threshold = Threshold(**self.texts[THRESHOLD_FILE])
-        if not 0 < threshold.value <= 1:
-            raise BundleError(f"the threshold is {threshold.value}; scores lie in (0, 1]")
+        if threshold.flaw:
+            raise BundleError(threshold.flaw)
         return threshold
 
     def reference(self) -> Reference:

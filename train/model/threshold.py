@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from vigil.arrays import Array, Flags, Floats
+from vigil.json_types import JsonObject
 
 _BLOCKS = 50
 _RESAMPLES = 2000
@@ -23,6 +24,7 @@ class Threshold:
     expected_rate: share of rows above it when it was calibrated
     low, high: between which that lies with 95 % confidence (None for a threshold that was made
         before there were intervals)
+    entity_width: how far that of an entity may be from it, see entity_threshold.py; 0: one for all
     """
 
     value: float
@@ -31,6 +33,23 @@ class Threshold:
     expected_rate: float
     low: float | None = None
     high: float | None = None
+    entity_width: float = 0.0
+
+    @property
+    def flaw(self) -> str:
+        """What makes it none; "" where nothing does."""
+        if not 0 < self.value <= 1:
+            return f"the threshold is {self.value}; scores lie in (0, 1]"
+        if not 0 <= self.entity_width < 1:
+            return f"thresholds of entities are {self.entity_width} from the model's: not below 1"
+        return ""
+
+    def to_json(self) -> JsonObject:
+        """Return the fields; an older Vigil knows of no thresholds of entities."""
+        fields = asdict(self)
+        if not self.entity_width:
+            del fields["entity_width"]
+        return fields
 
 
 def to_alert_rate(scores: Floats, budget: float) -> Threshold:

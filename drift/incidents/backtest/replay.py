@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +17,8 @@ from drift.incidents.incident import Incident, IncidentChange, ScoredRows
 from drift.incidents.silences import Silence
 from drift.incidents.tracker import IncidentTracker
 from drift.settings import DriftSettings
+from train.model.entity_threshold import EntityThresholds
+from train.model.threshold import Threshold
 from vigil.arrays import Floats
 
 REPLAY_BATCH_ROWS = 10_000
@@ -94,16 +97,31 @@ class _Recorder:
         self._tracker = tracker
         self._incidents: dict[str, OpenedIncident] = {}
         self._curves: list[ScoreCurve] = []
+        self._thresholds = EntityThresholds()
 
     def take(self, stretch: Stretch, history: History) -> None:
         """Have the rows of a stretch watched."""
         describe = RowDescriber(stretch.model)
-        for rows in _batches(stretch, history):
+        for batch in _batches(stretch, history):
+            rows = self._with_limits(batch, stretch.model.threshold)
             self._keep_curve(rows)
             self._keep_incidents(self._tracker.observe(rows, describe))
 
+    def _with_limits(self, rows: ScoredRows, threshold: Threshold) -> ScoredRows:
+        """The rows with the thresholds of their entities, where the model knows of such."""
+        if rows.entities is None or not threshold.entity_width:
+            return rows
+        limits = self._thresholds.limits(
+            threshold,
+            rows.scores,
+            rows.entities,
+        )
+        return msgspec.structs.replace(rows, limits=limits)
+
     def _keep_curve(self, rows: ScoredRows) -> None:
         thresholds = np.full_like(rows.scores, rows.threshold)
+        if rows.limits is not None:
+            thresholds = rows.limits
         self._curves.append(ScoreCurve(rows.times, rows.scores, thresholds))
 
     def _keep_incidents(self, changes: Sequence[IncidentChange]) -> None:

@@ -25,6 +25,7 @@ from drift.incidents.backtest.threshold_rules import ScoreMargin, StrictestRule
 from drift.incidents.backtest.variant import BacktestVariant
 from drift.settings import DriftSettings
 from train.model.bundle import ModelBundle
+from train.model.entity_threshold import EntityThresholds
 from train.settings import TrainSettings
 from train.table.schema import Columns
 from train.table.table import Table
@@ -261,6 +262,19 @@ def test_rows_that_lack_earlier_ones_are_not_judged_as_live() -> None:
     assert replayed.curve.times[0] == BEGIN + 9 * STEP_S
     with pytest.raises(DataError, match="give more rows"):
         next(version.stretches(history().take(np.arange(9))))
+
+
+def test_entities_of_a_version_alert_by_their_own_thresholds_as_live() -> None:
+    trained = next(WalkForward(SETTINGS).stretches(history())).model
+    threshold = replace(trained.threshold, entity_width=0.05)
+    names = np.array([f"pump-{row % 3}" for row in range(ROWS)])
+    of_pumps = replace(history(), table=replace(history().table, entities=names))
+    version = RegisteredModel(replace(trained, threshold=threshold), "7")
+    replayed = replay_history(of_pumps, version, DriftSettings.from_values())
+    scores = trained.forest.score(of_pumps.table.X)
+    expected = EntityThresholds().limits(threshold, scores, names.tolist())
+    np.testing.assert_array_equal(replayed.curve.thresholds, expected)
+    assert len(np.unique(expected)) > 3
 
 
 def test_a_probation_that_teaches_nothing_is_refused() -> None:

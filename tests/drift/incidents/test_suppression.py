@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -38,6 +39,19 @@ def test_rows_must_deviate_far_enough_and_to_the_right_side(
     tracker = IncidentTracker(settings(**values))
     assert bool(watch(tracker, batch(alerts(5), cpu=cpu))) == opens
     assert tracker.suppressed["deviation"] == (0 if opens else 5)
+
+
+@pytest.mark.parametrize(
+    ("scores", "limit", "opens"),
+    [(alerts(5), 0.95, False), (quiet(5), 0.3, True), (alerts(5), 0.3, True)],
+)
+def test_rows_of_an_entity_alert_by_its_own_threshold(
+    scores: list[float], limit: float, opens: bool
+) -> None:
+    rows = batch(scores, entities=["a"] * 5)
+    own = msgspec.structs.replace(rows, limits=np.full(5, limit))
+    changes = watch(IncidentTracker(settings()), own)
+    assert bool(changes) == opens
 
 
 @pytest.mark.parametrize(

@@ -156,4 +156,5 @@ def test_metadata_names_inputs_and_outputs(model: LoadedModel) -> None:
         "prediction",
         "reasons",
         "warming",
+        "threshold",
     }

@@ -14,8 +14,10 @@ from serve.model.context import ShardedContext
 from serve.model.context_keeper import RawRows
 from serve.model.context_shard import ContextShard, shard_of
 from serve.model.row_format import RowFormat
+from serve.model.threshold_store import ToldMargins
 from serve.settings import ServeSettings
 from tests.serve.contexts import RAW_NAMES, EntityRows, looking_back
+from train.model.entity_threshold import EntityThresholdRule
 
 MODEL = looking_back()
 
@@ -41,6 +43,7 @@ class LocalActor:
         self.go_on.set()
         self.lift = Method(self, "lift")
         self.learn = Method(self, "learn")
+        self.threshold_states = Method(self, "threshold_states")
 
     async def call(self, name: str, args: tuple[Any, ...]) -> Any:
         if self.is_dead:
@@ -130,6 +133,36 @@ async def test_a_shard_that_was_lost_takes_up_the_captured_rows() -> None:
     assert not lifted.warming.any()
     scores = MODEL.bundle.forest.score(lifted.rows)
     np.testing.assert_allclose(scores, rows.expected(MODEL)[20:], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_thresholds_learn_of_what_each_shard_is_told(count: int) -> None:
+    rng = np.random.default_rng(0)
+    entities = [f"host-{number}" for number in rng.integers(0, 5, 300)]
+    margins = rng.normal(0, 0.01, 300)
+    rule = EntityThresholdRule(0.02, 0.1)
+    replica = client(Shards(), context_shards=count)
+    names = sorted(set(entities))
+    for begin in range(0, 300, 50):
+        part = slice(begin, begin + 50)
+        await replica.threshold_states(names)
+        replica.tell(ToldMargins(entities[part], margins[part], rule.width, rule.rate))
+    known = await replica.threshold_states(names)
+    expected = np.zeros((len(names), 2))
+    rule.follow(margins, np.array([names.index(entity) for entity in entities]), expected)
+    np.testing.assert_array_equal(known, expected)
+
+
+async def test_entities_of_a_lost_shard_begin_at_the_models_threshold() -> None:
+    shards = Shards()
+    replica = client(shards, context_shards=1)
+    await replica.threshold_states(["a"])
+    replica.tell(ToldMargins(["a"], np.ones(1), 0.02, 0.1))
+    assert (await replica.threshold_states(["a"])).any()
+    shards.actors[0].is_dead = True
+    for _ in range(2):  # it is away, and then another one
+        assert not (await replica.threshold_states(["a"])).any()
+    assert shards.made == 2
 
 
 async def test_shards_know_a_transform_before_its_first_row() -> None:

@@ -218,6 +218,26 @@ def test_a_transform_file_without_its_transform_is_refused(
             read_bundle(folder, None)
 
 
+def test_thresholds_of_entities_are_in_a_bundle_that_has_them(
+    model: Models, tmp_path: Path
+) -> None:
+    bundle = model(0)[1]
+    threshold = replace(bundle.threshold, entity_width=0.02)
+    for name, kept in (("one", bundle), ("each", replace(bundle, threshold=threshold))):
+        digest = write_bundle(kept, tmp_path / name)
+        assert read_bundle(tmp_path / name, digest).threshold == kept.threshold
+    assert "entity_width" not in (tmp_path / "one" / "threshold.json").read_text()
+
+
+@pytest.mark.parametrize("width", [-0.1, 1.0, float("nan")])
+def test_thresholds_of_entities_without_a_bound_are_refused(
+    written: tuple[Path, str], width: float
+) -> None:
+    edit(written[0], "threshold.json", entity_width=width)
+    with pytest.raises(BundleError, match="of entities"):
+        read_bundle(written[0], None)
+
+
 @few
 @given(name=st.sampled_from(BUNDLE_FILES), position=st.integers(0, 2**20), bit=st.integers(0, 7))
 def test_any_flipped_bit_changes_the_digest_and_is_refused(
