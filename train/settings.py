@@ -24,7 +24,7 @@ class TrainSettings(RoomSettings):
     signing_key: str | None = setting(
         None,
         Effect.IN_PROCESS,
-        "key that signs registered bundles: an Ed25519 file (PEM), or awskms:///KEY",
+        "key that signs registered bundles: a file of `vigil keys signing`, or awskms:///KEY",
     )
     tracking_uri: str | None = setting(
         None,

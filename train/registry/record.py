@@ -22,6 +22,7 @@ from train.model.bundle import ModelBundle
 from train.model.skops_forest import SKOPS_TRUSTED
 from train.registry.candidate import Candidate
 from train.registry.library_client import translate_library_errors
+from train.registry.model_signing import MODEL_SIGNATURE_FILE
 from train.table.dataset import Fingerprint
 from train.table.source import is_s3
 from vigil.json_types import Fields, JsonObject
@@ -70,6 +71,7 @@ def record_run(
         if candidate.data is not None:
             _log_data(candidate, candidate.data)
         mlflow.log_artifacts(str(bundle), "bundle")
+        _log_model_signature(bundle)
         model = _log_sklearn(candidate)
         _log_trials(candidate, experiment)
     return RecordedRun(
@@ -103,6 +105,13 @@ def _software_tags(candidate: Candidate) -> dict[str, str]:
     if candidate.commit:
         tags["mlflow.source.git.commit"] = candidate.commit
     return tags
+
+
+def _log_model_signature(bundle: Path) -> None:
+    """Log the signature that others verify, where there is one."""
+    signature = bundle.with_name(MODEL_SIGNATURE_FILE)
+    if signature.is_file():
+        mlflow.log_artifact(str(signature))
 
 
 def _log_results(candidate: Candidate) -> None:

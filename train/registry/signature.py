@@ -1,9 +1,9 @@
 """Signatures of bundles: who registers a version signs its digest, who serves it verifies that
 before a byte is read.
 
-The key is an Ed25519 file, or an asymmetric key in AWS KMS that never leaves it (ECDSA over
-P-256). Several public keys may be trusted at once, so that keys rotate: trust the new one, sign
-with it, and drop the old when no version needs it any more.
+The key is a file, or an asymmetric key in AWS KMS that never leaves it, in both for ECDSA over
+P-256; older files hold an Ed25519 key. Several public keys may be trusted at once, so that keys
+rotate: trust the new one, sign with it, and drop the old when no version needs it any more.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple, TypeGuard
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
@@ -28,6 +29,7 @@ KMS_SCHEME = "awskms:///"
 SIGNED_PREFIX = b"vigil bundle 1\n"
 _ID_CHARACTERS = 16
 PublicKey = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey
+PrivateKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 
 
 class SigningFailed(VigilError):
@@ -35,19 +37,19 @@ class SigningFailed(VigilError):
 
 
 def create_signing_key(path: Path) -> str:
-    """Create an Ed25519 key: the private part at `path`, readable by its owner, the public one
-    beside it as `.pub`.
+    """Create a key of ECDSA over P-256: the private part at `path`, readable by its owner, the
+    public one beside it as `.pub`.
 
     Returns the key's id. Raises SigningFailed when there is one already.
     """
     if path.exists():
         raise SigningFailed(f"{path} is there already: a key is never overwritten")
-    key = ed25519.Ed25519PrivateKey.generate()
+    key = ec.generate_private_key(ec.SECP256R1())
     public = key.public_key()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)
     path.write_bytes(_private_pem(key))
-    path.with_suffix(".pub").write_bytes(_public_pem(public))
+    path.with_suffix(".pub").write_bytes(public_pem(public))
     return key_id(public)
 
 
@@ -56,12 +58,22 @@ def sign_digest(digest: str, key: str) -> str:
 
     Raises SigningFailed.
     """
-    message = _message(digest)
+    signed = sign_message(_message(digest), key)
+    return f"{key_id(signed.public)}:{base64.b64encode(signed.signature).decode()}"
+
+
+class Signed(NamedTuple):
+    """A signature, and the public key that verifies it."""
+
+    public: PublicKey
+    signature: bytes
+
+
+def sign_message(message: bytes, key: str) -> Signed:
+    """Sign up to 4096 bytes by `key`, a file or `awskms:///KEY`. Raises SigningFailed."""
     if key.startswith(KMS_SCHEME):
-        public, signature = _sign_with_kms(key.removeprefix(KMS_SCHEME), message)
-    else:
-        public, signature = _sign_with_file(key, message)
-    return f"{key_id(public)}:{base64.b64encode(signature).decode()}"
+        return _sign_with_kms(key.removeprefix(KMS_SCHEME), message)
+    return _sign_with_file(key, message)
 
 
 def key_id(key: PublicKey) -> str:
@@ -151,21 +163,30 @@ def _verify(key: PublicKey, signature: bytes, message: bytes) -> None:
         )
 
 
-def _sign_with_file(file: str, message: bytes) -> tuple[PublicKey, bytes]:
+def _sign_with_file(file: str, message: bytes) -> Signed:
     private = _read_private_key(file)
-    return private.public_key(), private.sign(message)
+    if isinstance(private, ed25519.Ed25519PrivateKey):
+        return Signed(private.public_key(), private.sign(message))
+    signature = private.sign(message, ec.ECDSA(hashes.SHA256()))
+    return Signed(private.public_key(), signature)
 
 
-def _read_private_key(file: str) -> ed25519.Ed25519PrivateKey:
+def _read_private_key(file: str) -> PrivateKey:
     try:
         key = serialization.load_pem_private_key(Path(file).read_bytes(), None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise SigningFailed(f"the signing key {file} cannot be read: {error}") from error
-    if not isinstance(key, ed25519.Ed25519PrivateKey):
-        raise SigningFailed(
-            f"the signing key {file} is no Ed25519 key: `vigil keys signing FILE` makes one"
-        )
-    return key
+    if isinstance(key, ed25519.Ed25519PrivateKey) or _is_p256(key):
+        return key
+    raise SigningFailed(
+        f"the signing key {file} is neither a P-256 nor an Ed25519 key:"
+        " `vigil keys signing FILE` makes one"
+    )
+
+
+def _is_p256(key: object) -> TypeGuard[ec.EllipticCurvePrivateKey]:
+    is_of_a_curve = isinstance(key, ec.EllipticCurvePrivateKey)
+    return is_of_a_curve and isinstance(key.curve, ec.SECP256R1)
 
 
 def _read_public_key(file: Path) -> PublicKey:
@@ -176,7 +197,7 @@ def _read_public_key(file: Path) -> PublicKey:
     return _supported(key, str(file))
 
 
-def _sign_with_kms(key: str, message: bytes) -> tuple[PublicKey, bytes]:
+def _sign_with_kms(key: str, message: bytes) -> Signed:
     try:
         with aws_errors():
             client = aws_client("kms")
@@ -189,7 +210,8 @@ def _sign_with_kms(key: str, message: bytes) -> tuple[PublicKey, bytes]:
             public = client.get_public_key(KeyId=key)["PublicKey"]
     except AwsError as error:
         raise SigningFailed(f"AWS KMS does not sign with {key}: {error}") from error
-    return _supported(serialization.load_der_public_key(public), key), answer["Signature"]
+    loaded = _supported(serialization.load_der_public_key(public), key)
+    return Signed(loaded, answer["Signature"])
 
 
 def _supported(key: object, source: str) -> PublicKey:
@@ -198,7 +220,7 @@ def _supported(key: object, source: str) -> PublicKey:
     raise SigningFailed(f"{source} is neither an Ed25519 nor an elliptic-curve key")
 
 
-def _private_pem(key: ed25519.Ed25519PrivateKey) -> bytes:
+def _private_pem(key: PrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -206,7 +228,8 @@ def _private_pem(key: ed25519.Ed25519PrivateKey) -> bytes:
     )
 
 
-def _public_pem(key: PublicKey) -> bytes:
+def public_pem(key: PublicKey) -> bytes:
+    """Return a public key as PEM."""
     return key.public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )

@@ -31,6 +31,7 @@ from train.registry.entities import MlflowModel, MlflowRefusal, ModelVersion
 from train.registry.ledger import SCHEMA_TAG, Ledger, read_canary
 from train.registry.library_client import translate_library_errors
 from train.registry.lock import LOCK_TIMEOUT_S
+from train.registry.model_signing import MODEL_SIGNATURE_FILE, sign_model
 from train.registry.server import filter_text
 from train.registry.signature import SIGNATURE_TAG, Trust, sign_digest
 from vigil.errors import BundleError, RegistryError, RegistryUnavailable
@@ -329,6 +330,7 @@ class Registry(Ledger):
         }
         if self._signing_key:
             tags[SIGNATURE_TAG] = sign_digest(digest, self._signing_key)
+            _write_model_signature(folder, self._signing_key)
         return _Entry(tags, _description(candidate))
 
     def _create_version(self, run: RecordedRun, entry: _Entry) -> str:
@@ -348,6 +350,13 @@ class Registry(Ledger):
             created.version,
         )
         return str(created.version)
+
+
+def _write_model_signature(bundle: Path, key: str) -> None:
+    """Write the signature that others verify beside the bundle, where the key can make one."""
+    text = sign_model(bundle, key)
+    if text is not None:
+        bundle.with_name(MODEL_SIGNATURE_FILE).write_text(text)
 
 
 def _number(version: Version) -> int:
