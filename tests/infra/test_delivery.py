@@ -148,7 +148,7 @@ def test_a_workflow_pins_its_actions_and_calls_what_is_here(workflow: Path) -> N
                     rf"^{line.split()[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE
                 )
             else:
-                assert word in (".venv/bin/vigil", "cosign", "helm")
+                assert word in (".venv/bin/vigil", "cosign", "gh", "helm")
 
 
 class Tools:
@@ -156,12 +156,12 @@ class Tools:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.log = folder, folder / "calls"
-        for name in ("pulumi", "train", "promote", "size"):
+        for name in ("pulumi", "train", "promote", "size", "release", "verify"):
             copy = folder / ".ci" / name
             copy.parent.mkdir(exist_ok=True)
             copy.write_bytes((ROOT / ".ci" / name).read_bytes())
             copy.chmod(0o755)
-        for tool in ("bin/make", "bin/pulumi", ".venv/bin/vigil"):
+        for tool in ("bin/make", "bin/pulumi", "bin/uv", "bin/gh", ".venv/bin/vigil"):
             path = folder / tool
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(
@@ -234,6 +234,42 @@ def test_a_merged_model_is_promoted_and_without_one_nothing_happens(tools: Tools
     )
     assert tools.run("promote", "prod").returncode == 0
     assert tools.calls == ["make dev", "vigil promote 7 --reason drift: cpu"]
+
+
+def test_a_release_is_built_of_the_version_that_was_tagged(tools: Tools) -> None:
+    (tools.folder / "dist").mkdir()
+    for name in ("vigil-1.2.3-py3-none-any.whl", "vigil-1.2.3.tgz", "sbom.cdx.json"):
+        (tools.folder / "dist" / name).write_text(name)
+    assert tools.run("release", "v1.2.3").returncode == 0
+    assert [call.split()[0] for call in tools.calls] == ["make", "uv", "vigil"]
+    assert len((tools.folder / "dist" / "SHA256SUMS").read_text().splitlines()) == 3
+    told = tools.run("release", "v1.2.4")
+    assert (told.returncode, "set it to 1.2.4" in told.stderr) == (1, True)
+
+
+DOWNLOADING = """#!/usr/bin/env bash
+echo "gh $*" >> {log}
+[ "$2" = verify ] && exit "${{FAILS:-0}}"
+cd "${{!#}}"
+echo wheel > vigil-1.2.3-py3-none-any.whl
+echo chart > vigil-1.2.3.tgz
+echo parts > sbom.cdx.json
+sha256sum *.whl *.tgz sbom.cdx.json > SHA256SUMS
+[ -z "${{TAMPERED:-}}" ] || echo another > "$TAMPERED"
+"""
+
+
+def test_a_release_is_verified_by_sums_provenance_and_parts(tools: Tools) -> None:
+    gh = tools.folder / "bin" / "gh"
+    gh.write_text(DOWNLOADING.format(log=tools.log))
+    asked = ("verify", "v1.2.3", "acme/vigil")
+    assert tools.run(*asked).returncode == 0
+    assert len(tools.calls) == 5
+    signer = "--signer-workflow acme/vigil/.github/workflows/release.yml"
+    assert all(signer in call and "refs/tags/v1.2.3" in call for call in tools.calls[1:])
+    assert "--predicate-type https://cyclonedx.org/bom" in tools.calls[-1]
+    assert tools.run(*asked, FAILS="1").returncode == 1
+    assert tools.run(*asked, TAMPERED="vigil-1.2.3.tgz").returncode == 1
 
 
 @pytest.mark.parametrize(("megabytes", "code"), [(3500, 0), (3501, 1)])
