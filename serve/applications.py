@@ -15,7 +15,11 @@ SCORING_APPLICATION = "vigil"
 MONITOR_APPLICATION = "drift"
 STREAM_APPLICATION = "stream"
 KEPT_HEAP_BYTES = 4 * 2**20
+MAX_MESSAGE_BYTES = 64 * 2**20
+HEALTH_CHECK_INTERVAL = "5s"  # Serve's own default
 HAPROXY_RESERVE_BYTES = 1024  # of its buffer HAProxy keeps so much for rewriting headers
+# Requests whose bodies HAProxy does not wait for.
+_COMES_IN_PARTS = "{ req.hdr(content-type) -i -m beg application/x-ndjson application/grpc }"
 _STREAM_PREFIX = "stream_"
 _CONTEXT_PREFIX = "context_"
 
@@ -35,6 +39,7 @@ def platform_config(settings: ServeSettings, monitor: RoomSettings) -> JsonObjec
             "port": settings.port,
             "request_timeout_s": settings.request_timeout_s,
         },
+        **_grpc_options(settings),
         # At INFO the record of every request is built even where the access log is off: a tenth of
         # a request's time.
         "logging_config": {
@@ -44,6 +49,17 @@ def platform_config(settings: ServeSettings, monitor: RoomSettings) -> JsonObjec
         },
         "applications": applications,
     }
+
+
+def _grpc_options(settings: ServeSettings) -> JsonObject:
+    if not settings.grpc_port:
+        return {}
+    options = {
+        "port": settings.grpc_port,
+        "grpc_servicer_functions": ["serve.http.infer_messages:add_open_inference"],
+        "enable_reflection": False,  # it knows no messages that are made at run time
+    }
+    return {"grpc_options": options}
 
 
 def _scoring_application(settings: ServeSettings) -> JsonObject:
@@ -129,6 +145,10 @@ def ray_process_environment(settings: ServeSettings) -> dict[str, str]:
         # Three checks that fail and HAProxy is started anew: at the default period nobody is
         # served for half a minute.
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
+        # The largest message of gRPC that is read at all; `max_body_bytes` is held in the replica.
+        "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(MAX_MESSAGE_BYTES),
+        # A stream of lines reads its body itself.
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.http.line_door:middlewares",
         # Serve would write a replica's log a thousand lines at a time; at WARNING a line is no
         # request, and wanted at once.
         "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
@@ -143,14 +163,19 @@ def _haproxy_environment(settings: ServeSettings) -> dict[str, str]:
     """How Serve's HAProxy treats clients.
 
     A request goes to a replica when its body is there, or fills the buffer: a client that is slow
-    with a small one holds no slot of a replica. Serve has no setting for that, but the value of
-    RETRY_ON is put into HAProxy's `defaults` as it is.
+    with a small one holds no slot of a replica. Lines and gRPC go on as they come. Serve has no
+    setting for that, but the value of RETRY_ON is put into HAProxy's `defaults` as it is, and that
+    of HEALTH_CHECK_INTER into each `backend`.
     """
     timeout_s = max(settings.header_timeout_s, math.ceil(settings.body_timeout_s))
     defaults = (
         "conn-failure",
-        "    option http-buffer-request",
         f"    timeout http-request {timeout_s}s",
+    )
+    backend = (
+        HEALTH_CHECK_INTERVAL,
+        f"    http-request wait-for-body time {timeout_s}s unless {_COMES_IN_PARTS}",
+        "    default-server",
     )
     buffer_bytes = settings.max_header_bytes + HAPROXY_RESERVE_BYTES
     return {
@@ -158,4 +183,5 @@ def _haproxy_environment(settings: ServeSettings) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(buffer_bytes),
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": str(int(settings.haproxy_metrics)),
         "RAY_SERVE_HAPROXY_RETRY_ON": "\n".join(defaults),
+        "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "\n".join(backend),
     }

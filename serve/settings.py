@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 from urllib.parse import urlsplit
@@ -10,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from serve.addresses import is_loopback, is_secure_url
 from vigil.room_settings import Effect, RoomSettings, setting
 from vigil.settings import ModelName, home_setting, model_name_setting, tracking_uri_setting
 
@@ -37,6 +37,13 @@ class ServeSettings(RoomSettings):
         ge=1,
         le=65_535,
         internal=True,
+    )
+    grpc_port: int = setting(
+        0,
+        Effect.SECOND_CLUSTER,
+        "port of the Open Inference Protocol over gRPC; 0: off",
+        ge=0,
+        le=65_535,
     )
     min_replicas: int = setting(2, Effect.IN_PROCESS, "replicas at rest", ge=1)
     max_replicas: int = setting(4, Effect.IN_PROCESS, "replicas under load", ge=1)
@@ -133,6 +140,18 @@ class ServeSettings(RoomSettings):
     )
     max_body_bytes: int = setting(8 * 2**20, Effect.RECONFIGURE, "largest request body", ge=1024)
     max_rows: int = setting(50_000, Effect.RECONFIGURE, "most rows in one request", ge=1)
+    micro_batch_rows: int = setting(
+        256,
+        Effect.RECONFIGURE,
+        "most rows of a stream that are scored together",
+        ge=1,
+    )
+    micro_batch_ms: float = setting(
+        0.0,
+        Effect.RECONFIGURE,
+        "how long a row of a stream waits for others (ms); 0: it is scored with what has come",
+        ge=0,
+    )
     score_threads: int = setting(
         1,
         Effect.RECONFIGURE,
@@ -143,7 +162,7 @@ class ServeSettings(RoomSettings):
     auth: Literal["auto", "required", "off"] = setting(
         "auto",
         Effect.ROLLING,
-        "who may call; auto asks for a key unless `host` is a loopback address",
+        "who may call; auto asks for a key unless `host` is a loopback address and gRPC is off",
     )
     keys_file: Path | None = setting(
         None,
@@ -361,7 +380,8 @@ class ServeSettings(RoomSettings):
     def auth_required(self) -> bool:
         """Whether a caller must show a key or a token."""
         if self.auth == "auto":
-            return not _is_loopback(self.host)
+            # Serve's gRPC servers listen on every interface, whatever `host` is.
+            return not is_loopback(self.host) or self.grpc_port > 0
         return self.auth == "required"
 
     @property
@@ -375,18 +395,3 @@ class ServeSettings(RoomSettings):
     def key_file(self) -> Path:
         """The file of the API keys."""
         return self.keys_file or self.home / "keys.json"
-
-
-def is_secure_url(url: str) -> bool:
-    """Whether what comes from this URL cannot be exchanged on its way."""
-    parts = urlsplit(url)
-    if parts.scheme == "http":
-        return _is_loopback(parts.hostname or "")
-    return parts.scheme == "https"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -101,6 +101,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory, receiver: EventReceiver) 
         "VIGIL_DRIFT_MODE": "observe",
         "VIGIL_DRIFT_NOTIFY": f"cloudevents+{receiver.url}/events",
         "VIGIL_DRIFT_INCIDENT_QUIET_S": "5",  # an incident is over after seconds
+        "VIGIL_SERVE_GRPC_PORT": str(free_port()),
+        "VIGIL_SERVE_AUTH": "off",
     }
     with Vigil(home, free_port(), environment).running(
         home / "telemetry.csv", "--over-time", "none"

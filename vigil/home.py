@@ -98,6 +98,7 @@ class RunningPlatform:
     key_path: str | None = (
         None  # of the API key that this platform's own commands use, where the service asks for one
     )
+    grpc: str | None = None  # address for gRPC, where that is on
 
     @property
     def service(self) -> Service:

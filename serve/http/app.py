@@ -16,12 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 from ray import serve
 
+from serve.http.bodies import BodyReader
 from serve.http.endpoints import build_gateway
 from serve.http.gateway import Gateway
+from serve.http.infer_rpc import InferenceRpc, InferenceServicer
 from serve.http.messages import Request
 from serve.http.observe import RequestObserver
 from serve.http.replica import Replica, ReplicaGroup
 from serve.http.scoring import ModelScorer
+from serve.http.stream_slots import StreamSlots
 from serve.metrics import ServeMetrics
 from serve.model.capture import Capture
 from serve.model.context import ShardedContext
@@ -42,7 +45,7 @@ SWITCH_INTERVAL_S = 0.0005
 
 
 @serve.ingress()
-class Detector:
+class Detector(InferenceServicer):
     """Scores rows with the champion. A request is answered by one frozen model."""
 
     def __init__(self, args: JsonObject) -> None:
@@ -50,7 +53,20 @@ class Detector:
         application = serve.get_replica_context().app_name
         self._replica = build_replica(ServeSettings.from_values(**args), application)
         self._scorer = ModelScorer(self._replica)
-        self._gateway = build_gateway(self._replica, self._scorer)
+        bodies = BodyReader(self._replica.settings, self._replica.metrics)
+        slots = StreamSlots(self._replica)
+        self._gateway = build_gateway(
+            self._replica,
+            self._scorer,
+            bodies=bodies,
+            slots=slots,
+        )
+        self.rpc = InferenceRpc(
+            self._replica,
+            self._scorer,
+            bodies,
+            slots,
+        )
         self._tasks: list[asyncio.Task[None]] = []
 
     def __serve_build_asgi_app__(self) -> Gateway:

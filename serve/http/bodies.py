@@ -35,12 +35,16 @@ class BodyReader:
         would wait, and a number of requests does not.
         """
         size = _counted_size(request.headers.get(b"content-length", b""))
+        self.hold_bytes(size)
+        return size
+
+    def hold_bytes(self, size: int) -> None:
+        """Count so many bytes among those in work; raises Overloaded."""
         settings = self._settings
         pending = self._pending_bytes
         if pending and pending + size > settings.max_pending_bytes:
             raise Overloaded(settings.overload_status, settings.retry_after_s)
         self._pending_bytes = pending + size
-        return size
 
     def release(self, size: int) -> None:
         """Let go of bytes that were held, once the event loop comes round.
@@ -71,8 +75,7 @@ class BodyReader:
             self._receiving -= 1
 
     def _check_headers(self, headers: dict[bytes, bytes]) -> None:
-        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
-            raise UnsupportedMediaType("the body is compressed: send it as it is")
+        check_encoding(headers)
         length = headers.get(b"content-length", b"")
         if length.isdigit() and self._is_over_limit(length):
             raise self._too_large()
@@ -111,6 +114,12 @@ class BodyReader:
         if len(body) > self._settings.max_body_bytes:
             raise self._too_large()
         return body
+
+
+def check_encoding(headers: dict[bytes, bytes]) -> None:
+    """Raise UnsupportedMediaType for a body that is compressed."""
+    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise UnsupportedMediaType("the body is compressed: send it as it is")
 
 
 def _chunk(message: Message) -> bytes:

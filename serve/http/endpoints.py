@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
+from serve.http.bodies import BodyReader
 from serve.http.console import console_routes
 from serve.http.console_state import ConsoleState
 from serve.http.docs import docs_routes
 from serve.http.gateway import Gateway
 from serve.http.incidents import IncidentEndpoints
+from serve.http.line_stream import LineEndpoint
 from serve.http.model_info import ModelInfoEndpoints
 from serve.http.monitoring import MonitorEndpoints
 from serve.http.operators import OperatorEndpoints
@@ -25,21 +27,38 @@ from serve.http.routes import (
     scoring_route,
 )
 from serve.http.scoring import ModelScorer, ScoringEndpoints
+from serve.http.stream_slots import StreamSlots
 
 
 def build_gateway(
-    replica: Replica, scorer: ModelScorer, clock: Callable[[], float] = time.monotonic
+    replica: Replica,
+    scorer: ModelScorer,
+    *,
+    bodies: BodyReader,
+    slots: StreamSlots,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Gateway:
     """Return the ASGI application of a replica; `clock` tells how old the console's state is."""
-    routes = RouteTable(_all_routes(replica, scorer, clock))
-    return Gateway(routes, replica.settings, replica.metrics, observer=replica.observer)
+    scoring = ScoringEndpoints(replica, scorer)
+    lines = LineEndpoint(
+        replica,
+        scorer,
+        scoring,
+        bodies=bodies,
+        slots=slots,
+    )
+    routes = RouteTable([*_scoring_routes(scoring, lines), *_other_routes(replica, clock)])
+    return Gateway(
+        routes,
+        replica.settings,
+        replica.metrics,
+        observer=replica.observer,
+        bodies=bodies,
+    )
 
 
-def _all_routes(
-    replica: Replica, scorer: ModelScorer, clock: Callable[[], float]
-) -> Iterator[Route]:
+def _other_routes(replica: Replica, clock: Callable[[], float]) -> Iterator[Route]:
     info = ModelInfoEndpoints(replica)
-    yield from _scoring_routes(ScoringEndpoints(replica, scorer))
     yield from _probe_routes(info)
     yield from _model_routes(info)
     yield from _document_routes(info)
@@ -50,8 +69,8 @@ def _all_routes(
     yield from _console_routes(info, _console_state(replica, info, clock))
 
 
-def _scoring_routes(scoring: ScoringEndpoints) -> Iterator[Route]:
-    yield scoring_route("/predict", scoring.predict)
+def _scoring_routes(scoring: ScoringEndpoints, lines: LineEndpoint) -> Iterator[Route]:
+    yield scoring_route("/predict", scoring.predict, lines.predict_lines)
     yield scoring_route("/invocations", scoring.invocations)
     yield scoring_route(f"{MODEL_PATH}/infer", scoring.infer)
     yield scoring_route(f"{VERSION_PATH}/infer", scoring.infer)

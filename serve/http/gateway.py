@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from serve.http.auth import Authenticator
 from serve.http.bodies import BodyReader
-from serve.http.messages import Message, Receive, Request, Response, Send
+from serve.http.messages import Message, Receive, Request, Response, Send, StreamedResponse
 from serve.http.observe import RequestObserver
 from serve.http.refusals import HeadersTooLarge, InternalError, refusal
 from serve.http.routes import Route, RouteTable
@@ -30,6 +33,8 @@ class Gateway:
         settings: ServeSettings,
         metrics: ServeMetrics,
         observer: RequestObserver,
+        *,
+        bodies: BodyReader,
     ) -> None:
         self.routes = routes
         self._settings = settings
@@ -37,7 +42,7 @@ class Gateway:
         self._ok = metrics.requests.labels("ok")
         self._observer = observer
         self._authenticator = Authenticator(settings)
-        self._bodies = BodyReader(settings, metrics)
+        self._bodies = bodies
 
     def follow_settings(self, settings: ServeSettings) -> None:
         """Apply other limits from the next request on; who is let in stays."""
@@ -57,12 +62,12 @@ class Gateway:
         request.query_string = scope.get("query_string", b"")
         observation = request.observation = self._observer.begin(request)
         if observation is None:
-            await _send_response(request, await self._respond(request, scope, receive), send)
+            await self._send(request, await self._respond(request, scope, receive), send)
             return
         try:
             response = await self._respond(request, scope, receive)
             observation.status = response.status
-            await _send_response(request, response, send)
+            await self._send(request, response, send)
         finally:
             self._observer.end(request, observation)
 
@@ -71,13 +76,15 @@ class Gateway:
         request: Request,
         scope: Message,
         receive: Receive,
-    ) -> Response:
+    ) -> Response | StreamedResponse:
         """The response, whatever the handler raises."""
         try:
             route = self.routes.find(request)
             self._check_header_size(scope["headers"])
             if not route.is_open:
                 await self._check_caller(request, route)
+            if route.line_handler is not None and route.takes_lines(request):
+                return await route.line_handler(request, receive)
             if request.method == "POST":
                 return await self._handle_body(request, route, receive)
             return await route.handler(request)
@@ -131,6 +138,37 @@ class Gateway:
     def _refuse(self, request: Request, error: VigilError) -> Response:
         self._metrics.requests.labels(type(error).__name__).inc()
         return refusal(error, request.path)
+
+    async def _send(
+        self,
+        request: Request,
+        response: Response | StreamedResponse,
+        send: Send,
+    ) -> None:
+        if isinstance(response, Response):
+            await _send_response(request, response, send)
+            return
+        async with aclosing(response.parts) as parts:
+            try:
+                await self._send_parts(response.start_message, parts, send)
+            except TimeoutError:
+                log.warning("a client read no answer in time", extra=request.log_fields)
+
+    async def _send_parts(
+        self,
+        start: Message,
+        parts: AsyncGenerator[bytes],
+        send: Send,
+    ) -> None:
+        """Send what comes. Raises TimeoutError where the client does not take a part in time.
+
+        The server closes the connection of an answer that has no end.
+        """
+        await send(start)
+        async for part in parts:
+            async with asyncio.timeout(self._settings.request_timeout_s):
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
 
 async def _send_response(request: Request, response: Response, send: Send) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,9 @@ Headers = tuple[tuple[bytes, bytes], ...]
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Asgi = Callable[[Message, Receive, Send], Awaitable[None]]
 JSON_TYPE = b"application/json"
+LINES_TYPE = "application/x-ndjson"
 NOT_MODIFIED = 304
 MAX_REQUEST_ID = 128
 _CHARSET = re.compile(rb""";\s*charset\s*=\s*["']?([A-Za-z0-9._:+-]{1,40})""", re.IGNORECASE)
@@ -111,7 +113,26 @@ class Response:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class StreamedResponse:
+    """What a handler returns whose answer comes in parts, each made when the last one is sent."""
+
+    parts: AsyncGenerator[bytes]
+    content_type: bytes = LINES_TYPE.encode()
+    status: int = 200
+
+    @property
+    def start_message(self) -> Message:
+        """The ASGI message with status and headers; what follows has no length."""
+        return {
+            "type": "http.response.start",
+            "status": self.status,
+            "headers": [(b"content-type", self.content_type)],
+        }
+
+
 Handler = Callable[[Request], Awaitable[Response]]
+StreamHandler = Callable[[Request, Receive], Awaitable[StreamedResponse]]
 
 
 def json_response(value: Any) -> Response:

@@ -41,6 +41,17 @@ class RequestObservation:
         self.scoring = time.time_ns()
         self.rows = rows
 
+    def add_scored(
+        self,
+        rows: int,
+        anomalies: int,
+        model_version: str,
+    ) -> None:
+        """Note that a part of the rows was scored, and by which model."""
+        self.rows = (self.rows or 0) + rows
+        self.anomalies = (self.anomalies or 0) + anomalies
+        self.model_version = model_version
+
     def end_scoring(self, model_version: str, anomalies: int) -> None:
         """Note which model scored the rows, and how many of them are anomalies."""
         self.scored = time.time_ns()

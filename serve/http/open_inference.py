@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 JSON_LENGTH_HEADER = "inference-header-content-length"
 _LENGTH = re.compile("[0-9]{1,15}")
-_OUTPUT_TYPES = {
+OUTPUT_TYPES = {
     "anomaly_score": "FP64",
     "prediction": "INT64",
     "reasons": "BYTES",
@@ -46,7 +46,7 @@ _BINARY_TYPES = {"f": "<f8", "i": "<i8", "b": "?"}
 _WARMING = "warming"
 _DEFAULT_OUTPUTS = ("anomaly_score", "prediction")
 
-_OutputName = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(_OUTPUT_TYPES)})]
+_OutputName = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(OUTPUT_TYPES)})]
 
 
 class RequestedOutput(msgspec.Struct):
@@ -136,7 +136,7 @@ def model_metadata(name: str, model: LoadedModel) -> dict[str, Any]:
     }
     outputs = [
         {"name": output, "datatype": datatype, "shape": [-1]}
-        for output, datatype in _OUTPUT_TYPES.items()
+        for output, datatype in OUTPUT_TYPES.items()
     ]
     return {
         "name": name,
@@ -164,14 +164,37 @@ def decode_infer(
     """
     end = len(body) if json_length is None else _json_end(json_length, len(body))
     document, is_typed = _decode_document(memoryview(body)[:end])
-    made = _made(document, row_format or RowFormat(names))
-    rows, context = decode_inputs(
-        document.inputs,
+    return infer_request(
+        document,
         memoryview(body)[end:],
-        names if made is None or row_format is None else row_format.model_names,
+        row_format or RowFormat(names),
         max_rows=max_rows,
         is_typed=is_typed,
-        may_miss=made is None and row_format is not None and row_format.imputation is not None,
+    )
+
+
+def infer_request(
+    document: InferBody,
+    binary: memoryview,
+    row_format: RowFormat,
+    *,
+    max_rows: int,
+    is_typed: bool = True,
+) -> InferRequest:
+    """Return the request of a document and the bytes that follow it.
+
+    is_typed: all values of `features` are known to be numbers
+
+    Raises MalformedRequest (400), InvalidFeatures (422) or BodyTooLarge (413).
+    """
+    made = _made(document, row_format)
+    rows, context = decode_inputs(
+        document.inputs,
+        binary,
+        row_format.names if made is None else row_format.model_names,
+        max_rows=max_rows,
+        is_typed=is_typed,
+        may_miss=made is None and row_format.imputation is not None,
     )
     return InferRequest(
         rows,
@@ -238,8 +261,8 @@ def _requested_outputs(document: InferBody) -> tuple[tuple[str, bool], ...]:
     outputs = document.outputs or [RequestedOutput(name) for name in _DEFAULT_OUTPUTS]
     requested: dict[str, bool] = {}
     for output in outputs:
-        if output.name not in _OUTPUT_TYPES:
-            known = ", ".join(_OUTPUT_TYPES)
+        if output.name not in OUTPUT_TYPES:
+            known = ", ".join(OUTPUT_TYPES)
             raise MalformedRequest(
                 f"there is no output {abbreviate(output.name)}; there are {known}"
             )
@@ -264,10 +287,10 @@ def encode_infer(
     outputs: list[OutputTensor] = []
     tensors: list[bytes] = []
     for output, is_binary in request.outputs_of(scored):
-        column = _output_column(output, scored, model, max_reasons)
-        tensor = OutputTensor(output, _OUTPUT_TYPES[output], [len(scored.scores)])
+        column = output_column(output, scored, model, max_reasons)
+        tensor = OutputTensor(output, OUTPUT_TYPES[output], [len(scored.scores)])
         if is_binary:
-            tensors.append(_to_bytes(column))
+            tensors.append(column_bytes(column))
             tensor.parameters = {"binary_data_size": len(tensors[-1])}
         else:
             tensor.data = _to_list(column)
@@ -283,12 +306,13 @@ def encode_infer(
     return b"".join([head, *tensors]), len(head) if tensors else None
 
 
-def _output_column(
+def output_column(
     output: str,
     scored: ScoredBatch,
     model: LoadedModel,
     max_reasons: int,
 ) -> NDArray[Any] | list[bytes]:
+    """Return the values [n] of an output."""
     match output:
         case "anomaly_score":
             return scored.scores
@@ -309,8 +333,8 @@ def _to_list(column: NDArray[Any] | list[bytes]) -> list[Any]:
     return column.tolist()
 
 
-def _to_bytes(column: NDArray[Any] | list[bytes]) -> bytes:
-    """Little-endian numbers; of BYTES each element after its length in four bytes."""
+def column_bytes(column: NDArray[Any] | list[bytes]) -> bytes:
+    """Return little-endian numbers; of BYTES each element after its length in four bytes."""
     if isinstance(column, list):
         return b"".join(struct.pack("<I", len(text)) + text for text in column)
     return column.astype(_BINARY_TYPES[column.dtype.kind]).tobytes()

@@ -13,6 +13,7 @@ import msgspec
 from serve.http.feedback import FeedbackBody, ModeBody
 from serve.http.incidents import RecordIdBody, SilenceBody, VerdictBody
 from serve.http.invocations import InvocationsBody, InvocationsResult
+from serve.http.messages import LINES_TYPE
 from serve.http.open_inference import InferBody, InferResult
 from serve.http.openapi_paths import ACTIONS, READS, STATUSES, ActionOperation, ReadOperation
 from serve.http.operators import PromoteBody, RollbackBody
@@ -156,12 +157,17 @@ def _predict_operation(row: dict[str, float]) -> JsonObject:
             {"title": "Many rows: columns", **_ref(PredictionColumns)},
         ]
     }
-    return _scoring_operation(
-        "Score one row or many",
-        body=_json_content(PredictBody, examples),
+    body = _json_content(PredictBody, examples)
+    lines = b"".join(msgspec.json.encode(each) + b"\n" for each in ({"features": values},) * 2)
+    body[LINES_TYPE] = {"schema": _TEXT, "example": lines.decode()}
+    operation = _scoring_operation(
+        "Score one row or many, or a row a line",
+        body=body,
         answer=answer,
         error=ErrorBody,
     )
+    operation["responses"]["200"]["content"][LINES_TYPE] = {"schema": _TEXT}
+    return operation
 
 
 def _invocations_operation(row: dict[str, float]) -> JsonObject:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
@@ -254,6 +254,35 @@ def encode_predict(
         thresholds=UNSET if scored.limits is None else scored.limits.tolist(),
     )
     return _encode(columns)
+
+
+def line_answers(
+    model: LoadedModel,
+    scored: ScoredBatch,
+    request_ids: Sequence[str],
+    *,
+    drift_score: float,
+    max_reasons: int,
+) -> list[Prediction]:
+    """Return the answers to rows [n] that are requests of their own, with these ids [n]."""
+    bundle = model.bundle
+    about = (
+        bundle.threshold.value,
+        drift_score,
+        model.version,
+        model.digest,
+        bundle.schema_hash,
+    )
+    alerts = scored.alerts.tolist()
+    reasons = reasons_by_row(model, scored.rows, scored.alerts, max_reasons)
+    columns = zip(alerts, scored.scores.tolist(), reasons, request_ids, strict=True)
+    answers = [
+        Prediction(-1 if is_anomaly else 1, is_anomaly, score, reasons_of_row, *about, request_id)
+        for is_anomaly, score, reasons_of_row, request_id in columns
+    ]
+    for row in np.flatnonzero(scored.warming_rows):
+        answers[row].warming = True
+    return answers
 
 
 def reasons_by_row(

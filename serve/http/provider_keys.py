@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from serve.addresses import is_secure_url
 from serve.http.caller import ProviderUnavailable, Unauthorized
 from serve.http.sent_values import abbreviate
-from serve.settings import is_secure_url
 from vigil import http
 
 if TYPE_CHECKING:  # most services have no provider, and need not hold its library in memory

@@ -110,9 +110,14 @@ def _error_body(
     if path in ("/invocations", "/ping"):
         code = _MLFLOW_CODES.get(error.status, "BAD_REQUEST")
         return MlflowErrorBody(code, error.message)
+    return ErrorBody(error_detail(error))
+
+
+def error_detail(error: VigilError) -> ErrorDetail:
+    """Return Vigil's own form of an error."""
     field = UNSET if error.field is None else error.field
     row = UNSET if error.row is None else error.row
-    return ErrorBody(ErrorDetail(type(error).__name__, error.message, field=field, row=row))
+    return ErrorDetail(type(error).__name__, error.message, field=field, row=row)
 
 
 def _refusal_headers(error: VigilError) -> Headers:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from serve.http.messages import Handler, Request
+from serve.http.messages import LINES_TYPE, Handler, Request, StreamHandler
 from serve.http.refusals import MethodNotAllowed, NotFound, UnsupportedMediaType
 
 _MODEL_PATH_PATTERN = re.compile(r"(/v2/models/)([^/]+)((?:/versions/)([^/]+))?(/infer|/ready)?")
@@ -29,7 +29,7 @@ class Route:
     """One path and its handler.
 
     `is_open` asks for no key; the requests of `is_scoring` are counted; `check_caller` has the last
-    word on who may come in.
+    word on who may come in; `line_handler` answers a body of lines, of a row each, as they come.
     """
 
     path: str
@@ -38,11 +38,26 @@ class Route:
     is_open: bool = False
     is_scoring: bool = False
     check_caller: CallerCheck | None = None
+    line_handler: StreamHandler | None = None
+
+    def takes_lines(self, request: Request) -> bool:
+        """Return whether the body is answered line by line."""
+        return self.line_handler is not None and request.content_type == LINES_TYPE
 
 
-def scoring_route(path: str, handler: Handler) -> Route:
+def scoring_route(
+    path: str,
+    handler: Handler,
+    line_handler: StreamHandler | None = None,
+) -> Route:
     """Return the route of an endpoint that scores rows."""
-    return Route(path, handler, _POST, is_scoring=True)
+    return Route(
+        path,
+        handler,
+        _POST,
+        is_scoring=True,
+        line_handler=line_handler,
+    )
 
 
 def action_route(path: str, handler: Handler, check_caller: CallerCheck) -> Route:

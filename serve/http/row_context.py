@@ -105,13 +105,13 @@ def _is_absent(value: Any) -> bool:
 def _entity(value: Any, row: int) -> str:
     is_name = isinstance(value, str | int) and not isinstance(value, bool)
     name = str(value)
-    if not is_name or not name.strip() or len(name) > MAX_ENTITY_LENGTH or not _is_text(name):
+    if not is_name or not name.strip() or len(name) > MAX_ENTITY_LENGTH or not is_writable(name):
         _refuse("entity", value, row, needed=f"a name of 1 to {MAX_ENTITY_LENGTH} characters")
     return name
 
 
-def _is_text(name: str) -> bool:
-    """Whether a name can be written: half of a surrogate pair, which JSON can say, cannot."""
+def is_writable(name: str) -> bool:
+    """Return whether a name can be written: half of a surrogate pair of JSON cannot."""
     return name.isascii() or not any("\ud800" <= character <= "\udfff" for character in name)
 
 

@@ -123,10 +123,12 @@ class ModelScorer:
         model: LoadedModel,
         rows: PreparedRows,
         request: Request,
+        request_ids: Sequence[str] | None = None,
     ) -> tuple[LoadedModel, ScoredBatch]:
         """Return the scored rows, and the model that scored them.
 
-        It is `model`, or the canary where that takes the request.
+        It is `model`, or the canary where that takes the request. `request_ids` [n] are those of
+        the rows where each is a request of its own.
         """
         observation = request.observation
         if observation is not None:
@@ -146,7 +148,7 @@ class ModelScorer:
             model,
             rows,
             scored,
-            request.request_id,
+            request_ids or [request.request_id] * len(rows),
         )
         self._count(scored, anomalies)
         return model, scored
@@ -184,7 +186,7 @@ class ModelScorer:
         model: LoadedModel,
         rows: PreparedRows,
         scored: ScoredBatch,
-        request_id: str,
+        request_ids: Sequence[str],
     ) -> None:
         """Keep a sample for the drift monitor, and one for the challenger in the shadow."""
         replica = self._replica
@@ -195,7 +197,7 @@ class ModelScorer:
                     model,
                     rows,
                     scored,
-                    request_id,
+                    request_ids,
                 )
             )
         shadow = replica.watch.shadow
@@ -224,14 +226,14 @@ def _captured(
     model: LoadedModel,
     rows: PreparedRows,
     scored: ScoredBatch,
-    request_id: str,
+    request_ids: Sequence[str],
 ) -> CapturedRows:
     raw = rows.by_key.get("") if model.bundle.transform is not None else None
     return CapturedRows(
         model.version,
         scored.rows,
         scored.scores,
-        [request_id] * len(scored.scores),
+        list(request_ids),
         scored.threshold,
         rows.context,
         warming=scored.warming,
@@ -261,7 +263,7 @@ class ScoringEndpoints:
         )
         replica = self._replica
         model = replica.model()
-        sent = self._decode_rows(request.body, model)
+        sent = self.decode_rows(request.body, model)
         rows = await self._prepare(sent, model)
         if model.has_entity_thresholds and sent.past is None:
             await find_thresholds(replica.context, rows)
@@ -280,8 +282,11 @@ class ScoringEndpoints:
         )
         return Response(body, headers=model.headers)
 
-    def _decode_rows(self, body: bytes, model: LoadedModel) -> PredictRows:
-        """The rows of a body of /predict, with values for those that are missing."""
+    def decode_rows(self, body: bytes, model: LoadedModel) -> PredictRows:
+        """Return the rows of a body of /predict, with values for those that are missing.
+
+        Raises what decode_predict raises.
+        """
         may_miss = model.row_format.imputation is not None
         sent = decode_predict(
             body,

@@ -279,6 +279,8 @@ def _say_addresses(platform: RunningPlatform) -> None:
     url = platform.url
     say(f"console        {url}/")
     say(f"running at     {url}  (API docs {url}/docs, drift {url}/drift)")
+    if platform.grpc is not None:
+        say(f"gRPC           {platform.grpc}")
     say(f"Ray dashboard  {platform.dashboard_url}  (token: cat {platform.token_path})")
     say(f"MLflow         {platform.tracking_uri}")
 

@@ -50,7 +50,7 @@ def running_platform(
     """
     home.create()
     with _only_one(home), socket_folder() as sockets:
-        ports = choose_ports(settings.port, settings.host)
+        ports = choose_ports(settings.port, settings.host, grpc=settings.grpc_port)
         described = _describe(settings, home, ports)
         with reaper.reap_at_exit(described.id), _records_removed(home):
             os.environ |= ray_environment(settings, ports, home, sockets=Path(sockets))
@@ -179,6 +179,7 @@ def _describe(settings: ServeSettings, home: Home, ports: Ports) -> RunningPlatf
         tracking_uri=f"{_LOCAL}:{ports.tracking}",
         token_path=str(use_ray_token(home)),
         key_path=str(_own_key(settings, home)) if settings.auth_required else None,
+        grpc=f"{host}:{settings.grpc_port}" if settings.grpc_port else None,
     )
 
 

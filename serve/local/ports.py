@@ -25,8 +25,8 @@ _MLFLOW_PORT = 5000
 
 @dataclass(frozen=True)
 class Ports:
-    """`http` is the caller's; the rest is found. `replicas` and `grpc` are the first ports of
-    ranges."""
+    """`http` is the caller's; the rest is found. `replicas` and `grpc_replicas` are the first
+    ports of ranges."""
 
     http: int
     dashboard: int
@@ -39,7 +39,7 @@ class Ports:
     haproxy_stats: int
     haproxy_log: int
     replicas: int
-    grpc: int
+    grpc_replicas: int
 
 
 def is_free(port: int) -> bool:
@@ -87,17 +87,25 @@ class PortPicker:
         )
 
 
-def choose_ports(http: int, host: str, *, is_free: Callable[[int], bool] = is_free) -> Ports:
-    """Ports for a platform that serves on `http` of `host`.
+def choose_ports(
+    http: int,
+    host: str,
+    *,
+    grpc: int = 0,
+    is_free: Callable[[int], bool] = is_free,
+) -> Ports:
+    """Ports for a platform that serves on `http` of `host`, and by gRPC on `grpc` unless it is 0.
 
-    Raises PlatformError, saying who holds it, when that is taken.
+    Raises PlatformError, saying who holds it, when one of these is taken.
     """
     _require_free(http, host)
-    picker = PortPicker({http}, is_free=is_free)
+    if grpc:
+        _require_free(grpc, host)
+    picker = PortPicker({http, grpc}, is_free=is_free)
     return Ports(
         http,
         replicas=picker.range(),
-        grpc=picker.range(),
+        grpc_replicas=picker.range(),
         dashboard=picker.port(_DASHBOARD_PORT),
         agent=picker.port(),
         tracking=picker.port(_MLFLOW_PORT),

@@ -90,12 +90,16 @@ class RunningCanary:
 
         The champion answers rows that were made for its transform alone.
         """
-        if self._has_rows(rows) and self.plan.takes(body, self._elapsed_s()):
+        if self._has_rows(rows) and self.takes(body):
             try:
                 return self.candidate, _score(self.candidate, rows, threads, arm=self._canary_arm)
             except Exception:  # whatever it is, the caller gets the champion's answer
                 self._note_failure()
         return champion, _score(champion, rows, threads, arm=self._champion_arm)
+
+    def takes(self, body: bytes) -> bool:
+        """Return whether the candidate answers the request with this body, now."""
+        return self.plan.takes(body, self._elapsed_s())
 
     def _has_rows(self, rows: PreparedRows) -> bool:
         return self.candidate.row_format.key in rows.by_key

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from itertools import groupby
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from itertools import chain, groupby
+from typing import Any
 
 import numpy as np
 from msgspec import structs
 from numpy.typing import NDArray
 
-from serve.model.report import CapturedRows, RowContext
+from serve.model.report import CapturedRows, RowContext, joined_contexts
 from serve.settings import ServeSettings
-
-_Value = TypeVar("_Value")
 
 
 class Capture:
@@ -90,8 +88,8 @@ def _joined(batches: list[CapturedRows], now: float) -> CapturedRows:
         first,
         rows=np.concatenate([batch.rows for batch in batches]),
         scores=np.concatenate([batch.scores for batch in batches]),
-        requests=_chained(batch.requests for batch in batches),
-        context=first.context and _joined_contexts(batches),
+        requests=list(chain.from_iterable(batch.requests for batch in batches)),
+        context=joined_contexts([batch.context for batch in batches]),
         numbering=np.concatenate([batch.number_rows() for batch in batches]),
         captured=now if first.captured is None else first.captured,
         warming=_joined_arrays([batch.warming for batch in batches]),
@@ -104,16 +102,3 @@ def _joined_arrays(arrays: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None
     """One array; None where the batches, which are of one kind, have none."""
     given = [array for array in arrays if array is not None]
     return np.concatenate(given) if given else None
-
-
-def _joined_contexts(batches: list[CapturedRows]) -> RowContext:
-    contexts = [batch.context or RowContext() for batch in batches]
-    first = contexts[0]
-    return RowContext(
-        first.entities and _chained(context.entities or () for context in contexts),
-        first.times and _chained(context.times or () for context in contexts),
-    )
-
-
-def _chained(lists: Iterable[Iterable[_Value]]) -> list[_Value]:
-    return [value for values in lists for value in values]

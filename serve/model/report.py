@@ -9,7 +9,7 @@ takes the defaults for missing ones. Both take microseconds, about once a second
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -18,6 +18,8 @@ from serve.exposition import MetricFamilies
 from train.table.numbering import Numbering, number_rows
 from vigil.arrays import Array, Flags
 from vigil.json_types import Fields, JsonObject
+
+_Value = TypeVar("_Value")
 
 
 class ArmCounts(msgspec.Struct, frozen=True):
@@ -87,6 +89,21 @@ class RowContext(msgspec.Struct, frozen=True, array_like=True):
             None if entities is None else [entities[row] for row in rows],
             None if times is None else [times[row] for row in rows],
         )
+
+
+def joined_contexts(contexts: Sequence[RowContext | None]) -> RowContext | None:
+    """Return the context of the rows of all, of which each says what the first does."""
+    given = [context for context in contexts if context is not None]
+    if not given:
+        return None
+    return RowContext(
+        given[0].entities and _chained([context.entities for context in given]),
+        given[0].times and _chained([context.times for context in given]),
+    )
+
+
+def _chained(lists: Sequence[list[_Value] | None]) -> list[_Value]:
+    return [value for values in lists for value in values or ()]
 
 
 class CapturedRows(msgspec.Struct, frozen=True, array_like=True):

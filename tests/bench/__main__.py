@@ -18,6 +18,7 @@ NAMES = (
     "entities",
     "policies",
     "serving",
+    "lines",
     "console",
     "swap",
     "stream",
@@ -89,7 +90,8 @@ def bench(
     """Measure: score (the compiled forest beside scikit-learn, ONNX Runtime and treelite),
     reasons (the features named for an anomaly beside labelled ones), policies (the policy pack
     over 500 resources), drift (beside naive rules), serving (HTTP beside a do-nothing handler and
-    other servers), console (HTTP with none, one and a thousand consoles open), swap (fifty swaps
+    other servers), lines (rows over one connection, as lines and by gRPC), console (HTTP with
+    none, one and a thousand consoles open), swap (fifty swaps
     under load, and the shadow), stream (records a second, and what is lost or doubled when the
     consumer is killed). Only by name: entities (the context
     of a million), quality (a distributed fit, and features over time, on real
@@ -99,6 +101,7 @@ def bench(
     --seconds 3600). Peers are installed into environments of their own."""
     own: dict[str, Callable[[], Any]] = {
         "serving": lambda: _serving(seconds, write_docs, as_json),
+        "lines": lambda: _lines(seconds, write_docs, as_json),
         "console": lambda: _console(seconds, write_docs, as_json),
         "swap": lambda: _swap(seconds, write_docs, as_json),
         "faults": lambda: _faults(seconds, write_docs, as_json),
@@ -205,6 +208,17 @@ def _serving(seconds: float, write_docs: bool, as_json: bool) -> dict[str, Any]:
         report.write_section(report.DOCS, "Serving", serving.page(found))
     _tables(as_json, serving.figures(found), [ratio.row() for ratio in serving.ratios(found)])
     return serving.to_json(found)
+
+
+def _lines(seconds: float, write_docs: bool, as_json: bool) -> list[dict[str, Any]]:
+    from tests.bench import lines, report
+
+    found = lines.run(seconds)
+    rows, ratios = lines.figures(found), lines.ratios(found)
+    if write_docs:
+        report.write_section(report.DOCS, lines.TITLE, lines.page(found))
+    _tables(as_json, rows, [ratio.row() for ratio in ratios])
+    return rows + [ratio.to_json() for ratio in ratios]
 
 
 def _console(seconds: float, write_docs: bool, as_json: bool) -> list[dict[str, Any]]:

@@ -11,10 +11,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from serve.http.bodies import BodyReader
 from serve.http.endpoints import build_gateway
+from serve.http.infer_rpc import InferenceRpc
 from serve.http.observe import RequestObserver
 from serve.http.replica import AskMonitor, RefreshReplicas, Replica, ReplicaGroup
 from serve.http.scoring import ModelScorer
+from serve.http.stream_slots import StreamSlots
 from serve.metrics import ServeMetrics
 from serve.model.capture import Capture
 from serve.model.context_batch import LiftedRows
@@ -99,7 +102,11 @@ class Service:
             refresh_replicas=refresh_replicas or ReplicaGroup("vigil").refresh,
             context=context or LocalContext(),
         )
-        self.gateway = build_gateway(self.replica, ModelScorer(self.replica), clock=clock)
+        scorer = ModelScorer(self.replica)
+        bodies = BodyReader(given, metrics)
+        slots = StreamSlots(self.replica)
+        self.gateway = build_gateway(self.replica, scorer, bodies=bodies, slots=slots, clock=clock)
+        self.rpc = InferenceRpc(self.replica, scorer, bodies, slots)
 
     async def _monitor(self, method: str, *args: Any) -> Any:
         return {
@@ -160,6 +167,67 @@ class Service:
             {name.decode(): value.decode() for name, value in start["headers"]},
             end["body"],
         )
+
+
+class LineClient:
+    """One stream of lines to `/predict`, whose client sends and reads when it likes.
+
+    `window`: answers that may wait to be read before the service has to stop
+    """
+
+    def __init__(self, service: Service, window: int = 1000, **headers: str) -> None:
+        self._chunks: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue(window)
+        self._text = b""
+        given = {"content-type": "application/x-ndjson", "x-request-id": "s"} | headers
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/predict",
+            "headers": [
+                (name.replace("_", "-").encode(), value.encode()) for name, value in given.items()
+            ],
+        }
+        running = service.gateway(scope, self._chunks.get, self._sent.put)
+        self.running = asyncio.create_task(running)
+
+    @property
+    def unread(self) -> int:
+        """Chunks that were sent, and that the service has not taken."""
+        return self._chunks.qsize()
+
+    def send(self, chunk: bytes, *, is_last: bool = False) -> None:
+        message = {"type": "http.request", "body": chunk, "more_body": not is_last}
+        self._chunks.put_nowait(message)
+
+    def leave(self) -> None:
+        self._chunks.put_nowait({"type": "http.disconnect"})
+
+    async def status(self) -> int:
+        message = await asyncio.wait_for(self._sent.get(), 10)
+        return message["status"]
+
+    async def part(self) -> bytes:
+        """The next part of the answer; empty where it is the last one."""
+        message = await asyncio.wait_for(self._sent.get(), 10)
+        assert message["type"] == "http.response.body"
+        return message["body"]
+
+    async def rest(self) -> list[Any]:
+        """All answers until the end."""
+        while part := await self.part():
+            self._text += part
+        await self.running
+        return [json.loads(line) for line in self._text.splitlines()]
+
+
+async def predict_lines(service: Service, *chunks: bytes) -> list[Any]:
+    """The answers to the lines of a whole stream that comes in these chunks."""
+    client = LineClient(service)
+    for number, chunk in enumerate(chunks, 1):
+        client.send(chunk, is_last=number == len(chunks))
+    assert await client.status() == 200
+    return await client.rest()
 
 
 def told(path: str, reply: Reply) -> str:

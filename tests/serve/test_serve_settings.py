@@ -12,11 +12,14 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from ray._common.utils import import_attr
 from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
 
 from drift.settings import DriftSettings
 from serve.applications import platform_config, ray_process_environment
+from serve.http.infer_messages import add_open_inference
+from serve.http.line_door import middlewares
 from serve.local.keys import keys
 from serve.settings import ServeSettings
 from serve.stream.app import by_lag
@@ -65,6 +68,24 @@ def test_logs_are_json_and_written_at_once() -> None:
         [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True
     )
     assert done.stdout.strip() == "1"
+
+
+def test_grpc_is_off_unless_it_has_a_port_and_asks_for_keys_then() -> None:
+    assert "grpc_options" not in platform_config(ServeSettings(), DRIFT)
+    assert not ServeSettings().auth_required
+    settings = ServeSettings(grpc_port=8001)
+    assert settings.auth_required
+    schema = ServeDeploySchema.model_validate(platform_config(settings, DRIFT))
+    options = schema.grpc_options.model_dump()
+    assert options.pop("port") == 8001
+    path = options["grpc_servicer_functions"][0]
+    assert import_attr(path) is add_open_inference
+
+
+def test_what_serve_puts_in_front_of_replicas_can_be_imported() -> None:
+    environment = ray_process_environment(ServeSettings())
+    path = environment["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"]
+    assert import_attr(path) is middlewares
 
 
 def test_no_model_version_is_in_what_restarts_replicas() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tritonclient.grpc import InferInput
 
 from serve.model.canary import RunningCanary
 from serve.model.context_limits import ContextLimits
@@ -19,7 +20,8 @@ from serve.settings import ServeSettings
 from serve.stream.scorer import HttpScorer
 from tests.scoring import scoring
 from tests.serve.contexts import BASELINE, BEGIN, CALENDAR, RAW_NAMES, EntityRows, looking_back
-from tests.serve.service import INFER, LocalContext, Service
+from tests.serve.grpc_door import grpc_client
+from tests.serve.service import INFER, LocalContext, Service, predict_lines
 from tests.serve.stream.streams import read_lines, read_results, stream_consumer, write_records
 from train.registry.canary import Canary
 
@@ -108,6 +110,20 @@ async def infer_binary(service: Service, rows: EntityRows, _: Path) -> Answers:
     return scores.tolist(), np.frombuffer(body, "?", n, 16 * n).tolist(), labels.tolist()
 
 
+async def infer_grpc(service: Service, rows: EntityRows, _: Path) -> Answers:
+    n = len(rows.X)
+    tensors = [InferInput("features", [n, 2], "FP64"), InferInput("entity", [n], "BYTES")]
+    tensors.append(InferInput("time", [n], "INT64"))
+    tensors[0].set_data_from_numpy(rows.X)
+    tensors[1].set_data_from_numpy(np.array(rows.entities, object))
+    tensors[2].set_data_from_numpy((np.array(rows.seconds) * 1000).astype(np.int64))
+    async with grpc_client(service) as client:
+        found = await client.infer("vigil", tensors)
+    outputs = ("anomaly_score", "warming", "prediction")
+    scores, warming, labels = (found.as_numpy(name).tolist() for name in outputs)
+    return scores, warming, labels
+
+
 async def stream(service: Service, rows: EntityRows, folder: Path) -> Answers:
     """A consumer is stopped after each batch: what it knows is beside its checkpoint."""
     records = [
@@ -126,7 +142,18 @@ async def stream(service: Service, rows: EntityRows, folder: Path) -> Answers:
     return _columns(read_results(folder))
 
 
+async def lines(service: Service, rows: EntityRows, _: Path) -> Answers:
+    """In chunks that end within lines."""
+    sent = b"\n".join(
+        json.dumps({"features": row, "entity": entity, "time": at}).encode()
+        for row, entity, at in zip(rows.X.tolist(), rows.entities, rows.times, strict=True)
+    )
+    chunks = [sent[begin : begin + 1000] for begin in range(0, len(sent), 1000)]
+    return _columns(await predict_lines(service, *chunks))
+
+
 DOORS: list[Door] = [
+    lines,
     predict_each,
     predict_all,
     invocations_records,
@@ -134,6 +161,7 @@ DOORS: list[Door] = [
     invocations_csv,
     infer_json,
     infer_binary,
+    infer_grpc,
     stream,
 ]
 
@@ -180,6 +208,8 @@ async def test_a_model_of_the_calendar_needs_times_and_keeps_nothing() -> None:
     rows = EntityRows()
     reply = await service.ask("POST", "/predict", {"instances": rows.X.tolist()})
     assert (reply.status, reply.json["error"]["field"]) == (422, "time")
+    refused = await predict_lines(service, b'{"features": [1, 2]}\n' * 3)
+    assert [answer["error"]["field"] for answer in refused] == ["time"] * 3
     body = {"instances": rows.X.tolist(), "times": rows.times}
     answer = (await service.ask("POST", "/predict", body)).json
     np.testing.assert_allclose(answer["anomaly_score"], rows.expected(model), rtol=0, atol=1e-12)

@@ -17,8 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from serve.http.invocations import decode_invocations
+from serve.http.line_rows import LineDecoder, RefusedLine
+from serve.http.lines import SentLine
 from serve.http.open_inference import decode_infer
-from serve.http.predict import decode_predict
+from serve.http.predict import PredictRows, decode_predict
 from serve.model.loaded import LoadedModel
 from serve.stream.records import RawRecord, decode
 from train.table.cells import why_no_number
@@ -155,6 +157,23 @@ def inferred(tensor: dict[str, Any], binary: bytes, rows: int) -> np.ndarray:
     return decode_infer(head + binary, str(len(head)), NAMES, ANSWERED).rows
 
 
+def from_lines(sheet: Sheet, _: Path) -> np.ndarray:
+    lines = [
+        SentLine(number, json.dumps({"features": row}).encode())
+        for number, row in enumerate(sheet.records(), 1)
+    ]
+
+    def alone(body: bytes) -> PredictRows:
+        return decode_predict(body, NAMES, ANSWERED, unused=OTHERS)
+
+    found = []
+    for part in LineDecoder("s", NAMES, OTHERS, alone).decode(lines):
+        if isinstance(part, RefusedLine):
+            raise VigilError(part.error.message)
+        found.append(part.X)
+    return np.concatenate(found)
+
+
 def from_stream(sheet: Sheet, _: Path) -> np.ndarray:
     records = [
         RawRecord(str(i), json.dumps({"id": i, "features": row}).encode())
@@ -176,6 +195,7 @@ DOORS: tuple[Callable[[Sheet, Path], np.ndarray], ...] = (
     from_marked_lists,
     from_tensor,
     from_binary_tensor,
+    from_lines,
     from_stream,
 )
 

@@ -32,11 +32,12 @@ def free() -> int:
 
 def every(found: Ports) -> list[int]:
     """All ports, those of the two ranges included."""
-    single = [port for name, port in asdict(found).items() if name not in ("replicas", "grpc")]
+    ranges = ("replicas", "grpc_replicas")
+    single = [port for name, port in asdict(found).items() if name not in ranges]
     return [
         *single,
         *chain.from_iterable(
-            range(first, first + REPLICA_PORTS) for first in (found.replicas, found.grpc)
+            range(first, first + REPLICA_PORTS) for first in (found.replicas, found.grpc_replicas)
         ),
     ]
 
