@@ -16,6 +16,7 @@ import grpc
 
 from serve.http.auth import Authenticator
 from serve.http.bodies import BodyReader
+from serve.http.entity_thresholds import find_thresholds
 from serve.http.infer_messages import MESSAGES
 from serve.http.infer_proto import answer_message, document_of, metadata_message
 from serve.http.messages import MAX_REQUEST_ID, Request
@@ -117,6 +118,8 @@ class InferenceRpc:
         rows = await self._scorer.prepare_any(
             model, inference.rows, inference.context, made=inference.made
         )
+        if model.has_entity_thresholds:
+            await find_thresholds(self.replica.context, rows)
         request = self._request(message, headers)
         model, scored = self._scorer.score(model, rows, request)
         return answer_message(

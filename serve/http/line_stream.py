@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 
 from serve.http.bodies import BodyReader, check_encoding
+from serve.http.entity_thresholds import find_thresholds
 from serve.http.line_rows import LineDecoder, LineRows, RefusedLine
 from serve.http.lines import LineSplitter, SentLine
 from serve.http.messages import Receive, Request, StreamedResponse
@@ -190,6 +191,8 @@ class LineScorer:
 
     async def _score(self, model: LoadedModel, rows: LineRows) -> list[Prediction]:
         prepared = await self._prepare(model, rows)
+        if model.has_entity_thresholds:
+            await find_thresholds(self._replica.context, prepared)
         # It stands for the lines: its body says which arm of a canary answers them.
         request = Request(self._request.headers, rows.texts[0])
         model, scored = self._scorer.score(

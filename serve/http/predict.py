@@ -273,6 +273,7 @@ def line_answers(
         model.digest,
         bundle.schema_hash,
     )
+    limits = [] if scored.limits is None else scored.limits.tolist()
     alerts = scored.alerts.tolist()
     reasons = reasons_by_row(model, scored.rows, scored.alerts, max_reasons)
     columns = zip(alerts, scored.scores.tolist(), reasons, request_ids, strict=True)
@@ -282,6 +283,8 @@ def line_answers(
     ]
     for row in np.flatnonzero(scored.warming_rows):
         answers[row].warming = True
+    for answer, limit in zip(answers, limits, strict=False):
+        answer.threshold = limit
     return answers
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from serve.http.open_inference import JSON_LENGTH_HEADER, decode_infer, encode_i
 from serve.http.predict import PredictRows, decode_predict, encode_predict
 from serve.http.replica import Replica
 from serve.http.routes import require_content_type
-from serve.model.loaded import LoadedModel
+from serve.model.loaded import LoadedModel, distinct_formats
 from serve.model.prepared import (
     PreparedRows,
     already_made,
@@ -55,7 +55,7 @@ class ModelScorer:
             models.append(watch.shadow.challenger)
         if all(each.bundle.transform is None for each in models):
             return []
-        return list(_distinct_formats(models))
+        return list(distinct_formats(models))
 
     def fill(
         self,
@@ -210,16 +210,6 @@ class ModelScorer:
 def _check_shape(rows: Floats, features: int) -> None:
     if rows.ndim != 2 or rows.shape[1] != features:
         raise InvalidFeatures(f"rows of shape {rows.shape}; the model has {features} features")
-
-
-def _distinct_formats(models: Sequence[LoadedModel]) -> Iterator[RowFormat]:
-    """The formats of the models that take the raw rows of the first, each once."""
-    keys: set[str] = set()
-    for model in models:
-        row_format = model.row_format
-        if row_format.key not in keys and row_format.names == models[0].row_format.names:
-            keys.add(row_format.key)
-            yield row_format
 
 
 def _captured(

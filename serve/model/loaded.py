@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -93,3 +94,13 @@ class LoadedModel:
         if bundle.transform is not None:
             bundle.transform.warm()
         return cls(version, digest, bundle, since=time.time())
+
+
+def distinct_formats(models: Sequence[LoadedModel]) -> Iterator[RowFormat]:
+    """Return the formats of the models that take the raw rows of the first, each once."""
+    keys: set[str] = set()
+    for model in models:
+        row_format = model.row_format
+        if row_format.key not in keys and row_format.names == models[0].row_format.names:
+            keys.add(row_format.key)
+            yield row_format

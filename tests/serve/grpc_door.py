@@ -8,10 +8,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
+import numpy as np
+from tritonclient.grpc import InferInput
 from tritonclient.grpc.aio import InferenceServerClient
 
 from serve.http.infer_messages import add_open_inference
 from serve.http.infer_rpc import InferenceServicer
+from tests.serve.contexts import EntityRows
 from tests.serve.service import Service
 
 
@@ -55,3 +58,17 @@ async def grpc_client(service: Service) -> AsyncIterator[Any]:
     """tritonclient's client of such a server; its answers have more types than tests need."""
     async with grpc_door(service) as address, InferenceServerClient(address) as client:
         yield client
+
+
+def infer_inputs(rows: EntityRows) -> list[InferInput]:
+    """Rows with their entities and times as tritonclient sends them."""
+    columns = {
+        ("features", "FP64"): rows.X,
+        ("entity", "BYTES"): np.array(rows.entities, object),
+        ("time", "INT64"): (np.array(rows.seconds) * 1000).astype(np.int64),
+    }
+    inputs = []
+    for (name, datatype), column in columns.items():
+        inputs.append(InferInput(name, list(column.shape), datatype))
+        inputs[-1].set_data_from_numpy(column)
+    return inputs

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tritonclient.grpc import InferInput
 
 from serve.model.canary import RunningCanary
 from serve.model.context_limits import ContextLimits
@@ -20,7 +19,7 @@ from serve.settings import ServeSettings
 from serve.stream.scorer import HttpScorer
 from tests.scoring import scoring
 from tests.serve.contexts import BASELINE, BEGIN, CALENDAR, RAW_NAMES, EntityRows, looking_back
-from tests.serve.grpc_door import grpc_client
+from tests.serve.grpc_door import grpc_client, infer_inputs
 from tests.serve.service import INFER, LocalContext, Service, predict_lines
 from tests.serve.stream.streams import read_lines, read_results, stream_consumer, write_records
 from train.registry.canary import Canary
@@ -111,14 +110,8 @@ async def infer_binary(service: Service, rows: EntityRows, _: Path) -> Answers:
 
 
 async def infer_grpc(service: Service, rows: EntityRows, _: Path) -> Answers:
-    n = len(rows.X)
-    tensors = [InferInput("features", [n, 2], "FP64"), InferInput("entity", [n], "BYTES")]
-    tensors.append(InferInput("time", [n], "INT64"))
-    tensors[0].set_data_from_numpy(rows.X)
-    tensors[1].set_data_from_numpy(np.array(rows.entities, object))
-    tensors[2].set_data_from_numpy((np.array(rows.seconds) * 1000).astype(np.int64))
     async with grpc_client(service) as client:
-        found = await client.infer("vigil", tensors)
+        found = await client.infer("vigil", infer_inputs(rows))
     outputs = ("anomaly_score", "warming", "prediction")
     scores, warming, labels = (found.as_numpy(name).tolist() for name in outputs)
     return scores, warming, labels

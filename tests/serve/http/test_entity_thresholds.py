@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from tritonclient.grpc import InferRequestedOutput
 
 from serve.model.loaded import LoadedModel
 from tests.serve.contexts import EntityRows, looking_back
-from tests.serve.service import INFER, Service
+from tests.serve.grpc_door import grpc_client, infer_inputs
+from tests.serve.service import INFER, Service, predict_lines
 from train.model.entity_threshold import EntityThresholdRule
 from vigil.arrays import Floats
 
@@ -58,6 +61,23 @@ async def infer(service: Service, rows: EntityRows) -> list[float]:
     return answer["outputs"][0]["data"]
 
 
+async def lines(service: Service, rows: EntityRows) -> list[float]:
+    sent = [
+        json.dumps({"features": row, "entity": entity, "time": at}).encode()
+        for row, entity, at in zip(rows.X.tolist(), rows.entities, rows.times, strict=True)
+    ]
+    chunks = [b"\n".join(sent[:20]), b"\n", b"\n".join(sent[20:])]
+    return [answer["threshold"] for answer in await predict_lines(service, *chunks)]
+
+
+async def infer_grpc(service: Service, rows: EntityRows) -> list[float]:
+    inputs = infer_inputs(rows)
+    async with grpc_client(service) as client:
+        asked = [InferRequestedOutput("threshold")]
+        found = await client.infer("vigil", inputs, outputs=asked)
+    return found.as_numpy("threshold").tolist()
+
+
 def expected(model: LoadedModel, rows: EntityRows) -> Floats:
     value = model.bundle.threshold.value
     margins = rows.expected(model) - value
@@ -68,7 +88,7 @@ def expected(model: LoadedModel, rows: EntityRows) -> Floats:
     return value + rule.follow(margins, places, np.zeros((len(names), 2)), learns)
 
 
-@pytest.mark.parametrize("door", [one_by_one, all_at_once, invocations, infer])
+@pytest.mark.parametrize("door", [one_by_one, all_at_once, invocations, infer, lines, infer_grpc])
 async def test_every_door_has_the_thresholds_of_training(
     model: LoadedModel, door: Thresholds
 ) -> None:
