@@ -141,7 +141,7 @@ def watched(demo: Demo, request: pytest.FixtureRequest) -> Iterator[Watched]:
         def at_work() -> Any:
             with log.open("a") as more:  # records come on: a rate needs two scrapes that differ
                 more.write(json.dumps({"id": next(ids), "features": rows[0].tolist()}) + "\n")
-            return one.query("rate(vigil_stream_batch_seconds_count[1m]) > 0")
+            return one.query("rate(vigil_stream_records_total[1m]) > 0")
 
         eventually(at_work, 60)
         eventually(
