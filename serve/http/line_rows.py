@@ -196,7 +196,7 @@ def _common_context(documents: list[LineBody]) -> RowContext | None:
 
 
 def _given(values: list[Any]) -> list[Any] | None:
-    absent = sum(value is UNSET or value is None for value in values)
+    absent = values.count(UNSET) + values.count(None)
     if absent == len(values):
         return None
     if absent:

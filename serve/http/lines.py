@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 
-class SentLine(NamedTuple):
+class SentLine(msgspec.Struct, frozen=True):
     """A line as it was sent, without its end; `text` is None of one that is over the limit.
 
     number: counted from 1, with the blank lines

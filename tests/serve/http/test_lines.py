@@ -7,16 +7,16 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.http.lines import LineSplitter
+from serve.http.lines import LineSplitter, SentLine
 
 LIMIT = 8
 BODIES = st.lists(st.sampled_from([b"", b" ", b"a", b"bc", b"\r", b"12345678", b"123456789"]))
 CUTS = st.lists(st.integers(0, 60))
 
 
-def split(body: bytes, cuts: list[int]) -> list[tuple[int, bytes | None]]:
+def split(body: bytes, cuts: list[int]) -> list[SentLine]:
     splitter = LineSplitter(LIMIT)
-    found: list[tuple[int, bytes | None]] = []
+    found: list[SentLine] = []
     borders = [0, *sorted(cuts), len(body)]
     for begin, end in pairwise(borders):
         found += splitter.feed(body[begin:end])
@@ -32,7 +32,7 @@ def test_lines_are_the_same_however_they_are_cut(
 ) -> None:
     body = b"\n".join(texts) + b"\n" * ends
     expected = [
-        (number, text if len(text) <= LIMIT else None)
+        SentLine(number, text if len(text) <= LIMIT else None)
         for number, text in enumerate(texts, 1)
         if text.strip()
     ]
@@ -44,5 +44,5 @@ def test_a_line_that_never_ends_is_not_held_beyond_the_limit() -> None:
     for _ in range(1000):
         assert splitter.feed(b"x" * LIMIT) == []
         assert splitter.held_bytes <= LIMIT
-    assert splitter.feed(b"\nab\n") == [(1, None), (2, b"ab")]
+    assert splitter.feed(b"\nab\n") == [SentLine(1, None), SentLine(2, b"ab")]
     assert splitter.end() == []
