@@ -121,9 +121,10 @@ def _prometheus_to_ray() -> Manifest:
 def _from_outside(settings: PlatformSettings) -> Manifest:
     """Who reaches the load balancer is decided there.
 
-    Here only it may come, and only to port 8000.
+    Here only it may come, and only to port 8000, and to that of gRPC where there is one.
     """
-    balancer = traffic_from(_balancers(settings), 8000)
+    ports = [8000, settings.serve.grpc_port] if settings.serve.grpc_port else [8000]
+    balancer = traffic_from(_balancers(settings), *ports)
     return network_policy("ingress", RAY_NAMESPACE, _WORKERS, ingress=[balancer])
 
 

@@ -52,6 +52,7 @@ from infra.manifests.ray_pods import (
 )
 from infra.settings import PlatformSettings
 
+GRPC_SERVICE = "vigil-grpc"
 # What operator and autoscaler have written once is theirs for server-side apply; the rest of the
 # same list is the stack's.
 _FORCE_PATCH = {"pulumi.com/patchForce": "true"}
@@ -280,12 +281,23 @@ def _submit_command(data: str) -> list[str]:
     return ["ray", "job", "submit", "--address", TRAINING_URL, "--", *train]
 
 
+def grpc_services(settings: PlatformSettings) -> Manifests:
+    """The way in of gRPC within the cluster, where it has a port: KubeRay makes none for it."""
+    number = settings.serve.grpc_port
+    if not number:
+        return []
+    port = {"name": "grpc", "port": number, "appProtocol": "kubernetes.io/h2c"}
+    spec = {"selector": {COMPONENT_LABEL: SERVE_WORKER}, "ports": [port]}
+    return [kube_manifest("v1", "Service", GRPC_SERVICE, RAY_NAMESPACE, spec=spec)]
+
+
 def ray_manifests(settings: PlatformSettings, bindings: Bindings) -> Manifests:
     """Everything that serves, watches and trains."""
     return [
         settings_config_map(settings),
         ray_service(settings, bindings),
         training_cluster(settings),
+        *grpc_services(settings),
         *disruption_budgets(settings),
         *scheduled_training(settings),
     ]

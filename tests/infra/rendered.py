@@ -24,7 +24,15 @@ def settings_of(stack: str, **changes: Any) -> PlatformSettings:
 
 VARIANTS = [
     *((stack, {}) for stack in STACKS),
-    ("dev", {"nodes": "auto", "ingress": "gateway", "hostname": "vigil.example"}),
+    (
+        "dev",
+        {
+            "nodes": "auto",
+            "ingress": "gateway",
+            "hostname": "vigil.example",
+            "serve": {"grpc_port": 9001},
+        },
+    ),
     ("dev", {"shared_folder": False, "admission": "deny"}),
     ("dev", {"nodes": "static", "haproxy": False, "spot_serving": False, "monitoring": False}),
     (

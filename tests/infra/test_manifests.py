@@ -172,6 +172,20 @@ def test_namespaces_deny_by_default_and_nothing_but_port_8000_comes_in_from_outs
     ]
 
 
+def test_grpc_has_a_service_and_is_let_through_where_it_has_a_port() -> None:
+    found = objects_of(settings_of("prod", serve={"grpc_port": 9001}))
+    (service,) = [one for one in found if one["metadata"]["name"] == "vigil-grpc"]
+    assert [port["port"] for port in service["spec"]["ports"]] == [9001]
+    (policy,) = [one for one in found if one["metadata"]["name"] == "ingress"]
+    ports = [port["port"] for port in policy["spec"]["ingress"][0]["ports"]]
+    assert ports == [8000, 9001]
+    workers = settings_of("prod", serve={"grpc_port": 9001})
+    labels = ray.ray_service(workers, BOUND)["spec"]["rayClusterConfig"]["workerGroupSpecs"][0][
+        "template"
+    ]["metadata"]["labels"]
+    assert service["spec"]["selector"].items() <= labels.items()
+
+
 def test_the_restricted_level_is_enforced_where_our_pods_run() -> None:
     labels = {
         one["metadata"]["name"]: one["metadata"]["labels"]
