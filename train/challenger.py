@@ -187,8 +187,14 @@ def judge(
     rival: dict[str, float] | None = None
     # Another table is another detector: its rows mean nothing to the champion.
     if champion and champion.names == challenger.names:
-        rival = _evaluate_on(held_out, champion, challenger)
-        metrics |= compare_with_champion(challenger, champion, held_out)
+        of_champion = setup.data.of_champion or held_out
+        rival = _evaluate_on(of_champion, champion, challenger)
+        metrics |= compare_with_champion(
+            challenger,
+            champion,
+            held_out,
+            of_champion,
+        )
     verdict = gate.judge_challenger(
         metrics,
         rival,
@@ -282,10 +288,12 @@ def compare_with_champion(
     challenger: ModelBundle,
     champion: ModelBundle,
     held_out: Table,
+    of_champion: Table,
 ) -> dict[str, float]:
     """Return how a model differs from the champion.
 
-    It does on the same rows, on the champion's golden ones, and in what it was fitted on.
+    It does on the same rows, each as the two models make it, on the champion's golden ones, and in
+    what it was fitted on.
     """
     alerts = champion.forest.score(champion.golden) > champion.threshold.value
     metrics = golden_rates(
@@ -296,7 +304,7 @@ def compare_with_champion(
     )
     metrics["rank_agreement"] = score_agreement(
         challenger.forest.score(held_out.X),
-        champion.forest.score(held_out.X),
+        champion.forest.score(of_champion.X),
     )
     return metrics | _reference_changes(challenger.reference, champion.reference)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from train.challenger import TrainingSetup, assemble_challenger
+from train.challenger import TrainingSetup, assemble_challenger, judge
 from train.model.bundle import ModelBundle
 from train.model.fit import fit_part
 from train.progress import JobProgress
@@ -36,6 +36,10 @@ def series(rows: int, seed: int) -> Floats:
     rng = np.random.default_rng(seed)
     load = rng.normal(size=(rows, 1))
     return 5.0 + load * [1.0, 2.0, -1.0] + rng.normal(0, 0.3, (rows, 3))
+
+
+def grown() -> Floats:
+    return np.concatenate([series(1500, seed=0), series(1500, seed=1) * 4])
 
 
 def write_table(file: Path, X: Floats) -> None:
@@ -78,7 +82,7 @@ def drifted(tmp_path: Path) -> Drifted:
         over_time=STEPS,
     )
     champion, _ = fit(spec, None)
-    write_table(table, np.concatenate([series(1500, seed=0), series(1500, seed=1) * 4]))
+    write_table(table, grown())
     live = series(LIVE_ROWS, seed=2) + DRIFT
     capture(tmp_path, champion, live)
     retraining = JobSpec.of_bundle(
@@ -167,6 +171,22 @@ def test_captured_rows_without_a_word_on_steps_have_the_champions(drifted: Drift
     challenger, setup = fit(unsaid, drifted.champion)
     assert challenger.transform == drifted.champion.transform
     assert setup.data.over_time == STEPS
+
+
+def test_a_training_holds_the_champion_against_it_on_rows_as_the_champion_makes_them(
+    drifted: Drifted,
+) -> None:
+    champion = drifted.champion
+    training = drifted.retraining.model_copy(update={"captured": None})
+    challenger, setup = fit(training, champion)
+    assert challenger.transform != champion.transform
+    made = transform_of(champion).apply(grown())
+    own = setup.data.of_champion
+    assert own is not None
+    np.testing.assert_allclose(own.X, made[-len(own) :])
+    metrics = judge(challenger, champion, setup).metrics
+    alerts = champion.forest.score(own.X) > champion.threshold.value
+    assert metrics["champion_alert_rate"] == pytest.approx(alerts.mean())
 
 
 def test_a_table_of_other_features_is_refused(drifted: Drifted) -> None:

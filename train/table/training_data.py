@@ -38,7 +38,8 @@ class TrainingData:
     that no forest is fitted on; test: labelled rows to test on, where the table has them; unused:
     columns of the table that are no features; context_columns: those of them that say whose a row
     is, and of when; imputation: of values that were missing; over_time: the transform as it is
-    written, "" for none
+    written, "" for none; of_champion: the held-out rows as the champion makes them, where its steps
+    have learnt otherwise
     """
 
     fit: Table
@@ -52,6 +53,7 @@ class TrainingData:
     context_columns: Mapping[str, str | None] = field(default_factory=dict)
     imputation: Imputation | None = None
     over_time: str = ""
+    of_champion: Table | None = None
 
 
 def load_training_data(
@@ -65,7 +67,27 @@ def load_training_data(
     champion: how it makes rows. Captured rows are as it made them, and so are those beside them.
     """
     making = champion if champion is not None and _is_asked_for(champion, spec) else None
-    dataset = read_table(
+    dataset = _read(spec, settings, progress, making)
+    for remark in dataset.remarks:
+        progress.say(remark)
+    data = _from_table(dataset, settings, is_shuffled=spec.shuffled)
+    if champion is not None and _makes_others(champion, data.transform):
+        others = _read(spec, settings, progress, champion)
+        data = replace(data, of_champion=_held_out_again(data, others, settings, spec))
+    if spec.captured is not None:
+        live = _read_live(spec, data.fit.names, making)
+        data = _with_captured(data, live, settings)
+    _check_learnable(data, spec, settings)
+    return data
+
+
+def _read(
+    spec: JobSpec,
+    settings: TrainSettings,
+    progress: JobProgress,
+    making: RowMaking | None,
+) -> Dataset:
+    return read_table(
         spec.data,
         columns=spec.columns,
         max_rows=settings.sample_rows,
@@ -77,14 +99,24 @@ def load_training_data(
         tasks=settings.workers,
         on_rows=progress.rows,
     )
-    for remark in dataset.remarks:
-        progress.say(remark)
-    data = _from_table(dataset, settings, is_shuffled=spec.shuffled)
-    if spec.captured is not None:
-        live = _read_live(spec, data.fit.names, making)
-        data = _with_captured(data, live, settings)
-    _check_learnable(data, spec, settings)
-    return data
+
+
+def _makes_others(champion: RowMaking, transform: FeatureTransform | None) -> bool:
+    """Whether the champion makes other values of the same features, by what it has learnt."""
+    if transform is None or champion.transform is None or champion.transform == transform:
+        return False
+    return champion.transform.outputs == transform.outputs
+
+
+def _held_out_again(
+    data: TrainingData,
+    made_otherwise: Dataset,
+    settings: TrainSettings,
+    spec: JobSpec,
+) -> Table | None:
+    """The held-out rows of `data` as they are made otherwise; None where those are not the same."""
+    held_out = _from_table(made_otherwise, settings, is_shuffled=spec.shuffled).held_out
+    return held_out if len(held_out) == len(data.held_out) else None
 
 
 def _is_asked_for(champion: RowMaking, spec: JobSpec) -> bool:
