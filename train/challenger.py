@@ -271,6 +271,7 @@ def _seed_agreement(model: ModelBundle, setup: TrainingSetup) -> float:
         max_samples=settings.max_samples,
         max_features=settings.max_features,
         seed=settings.seed + _OTHER_SEED,
+        names=setup.data.fit.names,
     )
     scores = model.forest.score(rows)
     others = CompiledForest.compile(other).score(rows)

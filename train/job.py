@@ -190,6 +190,7 @@ class _Job:
                 settings,
                 self.home.state / "train",
                 on_trees,
+                names=setup.data.fit.names,
             )
         self.progress.say(f"fitted {fitted.n_estimators} trees on {settings.workers} workers")
         return fitted

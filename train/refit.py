@@ -48,6 +48,7 @@ def refit(setup: TrainingSetup, champion: ModelBundle | None) -> RefittedForest:
         max_samples=settings.max_samples,
         max_features=settings.max_features,
         seed=settings.seed,
+        names=rows.names,
     )
     bundle = assemble_challenger(forest, whole, champion)
     return RefittedForest(forest, bundle, len(rows))

@@ -378,4 +378,5 @@ def _fit(
         max_samples=choice.max_samples,
         max_features=choice.max_features,
         seed=seed,
+        names=rows.names,
     )

@@ -46,7 +46,12 @@ class _Silent:
 def train(data: TrainingData, settings: TrainSettings = SETTINGS) -> tuple[Any, TrainingSetup]:
     setup = TrainingSetup(JobSpec(data="t"), settings, data)
     forest = fit_part(
-        data.fit.X, trees=settings.n_estimators, max_samples=256, max_features=1.0, seed=0
+        data.fit.X,
+        trees=settings.n_estimators,
+        max_samples=256,
+        max_features=1.0,
+        seed=0,
+        names=data.fit.names,
     )
     return assemble_challenger(forest, setup, None), setup
 
@@ -96,20 +101,27 @@ def test_the_forest_of_other_units_order_and_dead_columns_scores_the_same(
     change: Change, labelled_table: Path
 ) -> None:
     table = read_labelled(labelled_table).train.tail(1500)
-    np.testing.assert_array_equal(_scores(table.X), _scores(change(table).X))
+    np.testing.assert_array_equal(_scores(table), _scores(change(table)))
 
 
 @pytest.mark.parametrize("change", [scale, reorder])
 def test_so_does_a_forest_whose_trees_see_some_of_the_columns(change: Change) -> None:
     table = telemetry(rows=600, features=7)
-    scores = _scores(table.X, max_features=0.5)
-    np.testing.assert_array_equal(scores, _scores(change(table).X, max_features=0.5))
+    scores = _scores(table, max_features=0.5)
+    np.testing.assert_array_equal(scores, _scores(change(table), max_features=0.5))
 
 
-def _scores(X: Floats, max_features: float = 1.0) -> Floats:
-    forest = fit_part(X, trees=10, max_samples=256, max_features=max_features, seed=0)
-    compiled = CompiledForest.compile(forest).score(X)
-    np.testing.assert_allclose(compiled, -forest.score_samples(X), atol=1e-12)
+def _scores(rows: Table, max_features: float = 1.0) -> Floats:
+    forest = fit_part(
+        rows.X,
+        trees=10,
+        max_samples=256,
+        max_features=max_features,
+        seed=0,
+        names=rows.names,
+    )
+    compiled = CompiledForest.compile(forest).score(rows.X)
+    np.testing.assert_allclose(compiled, -forest.score_samples(rows.X), atol=1e-12)
     return compiled
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,6 @@ import numpy as np
 from vigil.arrays import Integers, Positions, Singles
 
 _MIN_RANGE = 1e-3  # of a column's values; narrower ones are fitted in another unit
-_ORDERING_ROWS = 1000  # by which columns are ordered
 
 
 def _exponents(ranges: Singles) -> Integers:
@@ -21,15 +20,11 @@ def _exponents(ranges: Singles) -> Integers:
     return np.where(is_narrow, powers, 0).astype(np.int32)
 
 
-def _order_by_content(X: Singles) -> Positions:
-    """The columns of the rows `X` [n, d] in an order of their own, wherever the table has them.
-
-    It is that of hashes of the ranks of their values, which names and units do not change.
-    """
-    step = max(1, len(X) // _ORDERING_ROWS)
-    ranks = np.argsort(X[::step], axis=0, kind="stable")
-    hashes = [hashlib.sha256(column.tobytes()).digest() for column in ranks.T]
-    return np.array(sorted(range(len(hashes)), key=hashes.__getitem__))
+def _in_order_of_names(numbers: Positions, names: Sequence[str]) -> Positions:
+    """The numbers of columns in the order of their names: as they are where there are no names."""
+    if not names:
+        return numbers
+    return np.array(sorted(numbers.tolist(), key=names.__getitem__), np.intp)
 
 
 @dataclass(frozen=True)
@@ -42,7 +37,9 @@ class FitColumns:
     scikit-learn takes a column for constant whose values lie within 1e-7. Powers of two change no
     digit, so that the trees are those of the same column in another unit. A constant column changes
     its random draws, and with them every tree: it is left out. So does the order of the columns:
-    they are fitted in one that does not depend on the table's.
+    they are fitted in that of their names. It must not come of their values: two forests of one
+    seed would then differ by chance as those of two seeds do, and a gate that compares a new
+    version with its champion would refuse equal ones more often.
     """
 
     numbers: Positions
@@ -50,14 +47,19 @@ class FitColumns:
     count: int
 
     @classmethod
-    def of(cls, X: Singles, *, may_leave_out: bool) -> FitColumns:
-        """Return those of the rows `X` [n, d]."""
+    def of(
+        cls,
+        X: Singles,
+        names: Sequence[str] = (),
+        *,
+        may_leave_out: bool,
+    ) -> FitColumns:
+        """Return those of the rows `X` [n, d]; without names they are in the order of the table."""
         _, count = X.shape
         ranges = np.ptp(X, axis=0)
         is_chosen = may_leave_out and ranges.any()
         chosen = np.flatnonzero(ranges) if is_chosen else np.arange(count)
-        order = _order_by_content(X[:, chosen])
-        return cls(chosen[order], _exponents(ranges), count)
+        return cls(_in_order_of_names(chosen, names), _exponents(ranges), count)
 
     def take(self, X: Singles) -> Singles:
         """Return the rows to fit on [n, k]."""

@@ -15,7 +15,7 @@ from concurrent.futures import Future, wait
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import ray
@@ -56,19 +56,20 @@ def fit(
     settings: TrainSettings,
     storage: Path,
     fitted: TreesListener = _ignore,
+    names: Sequence[str] = (),
 ) -> IsolationForest:
-    """Return the merged forest of a Ray Train run over the rows `X` [n, d].
+    """Return the merged forest of a Ray Train run over the rows `X` [n, d], features `names`.
 
     `storage` holds the parts meanwhile, and `fitted` is told how many trees there are. A worker
     that dies costs a retry. Raises VigilError when the run fails for good.
     """
-    rows = ray.put(X.astype(np.float32))
+    rows = _StoredRows(ray.put(X.astype(np.float32)), len(X), tuple(names))
     reserved = _reserved_groups()
     for retries in reversed(range(MAX_FIT_RETRIES + 1)):
         folder = storage / uuid.uuid4().hex
         try:
             return _fit_once(
-                _trainer(len(X), rows, settings, folder),
+                _trainer(rows, settings, folder),
                 folder,
                 fitted,
             )
@@ -113,17 +114,29 @@ def _is_death(error: Exception) -> bool:
     return isinstance(error, RayActorError) or isinstance(cause, RayActorError)
 
 
+class _StoredRows(NamedTuple):
+    """Rows in Ray's store, how many they are, and the names of their features."""
+
+    reference: Any
+    rows: int
+    names: tuple[str, ...]
+
+
 def _trainer(
-    n: int,
-    rows: Any,
+    rows: _StoredRows,
     settings: TrainSettings,
     folder: Path,
 ) -> DataParallelTrainer:
     config = settings.model_dump(include={"n_estimators", "max_samples", "max_features", "seed"})
     return DataParallelTrainer(
         _fit_shard,
-        train_loop_config={**config, "rows": rows, "progress": str(folder)},
-        scaling_config=_scaling(n, settings),
+        train_loop_config={
+            **config,
+            "rows": rows.reference,
+            "names": rows.names,
+            "progress": str(folder),
+        },
+        scaling_config=_scaling(rows.rows, settings),
         run_config=_run_config(folder),
     )
 
@@ -212,6 +225,7 @@ def _fit_shard(config: JsonObject) -> None:
         max_samples=config["max_samples"],
         max_features=config["max_features"],
         seed=config["seed"] + rank,
+        names=config["names"],
         fitted=_progress_writer(config, rank),
     )
     _report(
@@ -251,9 +265,10 @@ def fit_part(
     max_samples: int,
     max_features: float,
     seed: int,
+    names: Sequence[str] = (),
     fitted: TreesListener = _ignore,
 ) -> IsolationForest:
-    """Return a forest of `trees` trees that is fitted on the shard `X` [n, d].
+    """Return a forest of `trees` trees that is fitted on the shard `X` [n, d], features `names`.
 
     `fitted` is told after each tenth of them how many there are; scikit-learn draws the same
     trees as if it fitted them at once. Raises DataError when the shard has fewer than
@@ -262,7 +277,11 @@ def fit_part(
     """
     _check_rows(len(X), max_samples)
     singles = X.astype(np.float32, copy=False)  # as scikit-learn would, each time
-    columns = FitColumns.of(singles, may_leave_out=max_features == 1)
+    columns = FitColumns.of(
+        singles,
+        names,
+        may_leave_out=max_features == 1,
+    )
     rows = columns.take(singles)
     estimator: Any = IsolationForest
     part = estimator(

@@ -74,6 +74,7 @@ class HistoryTrainer:
             max_samples=min(settings.max_samples, len(rows)),
             max_features=settings.max_features,
             seed=settings.seed,
+            names=self.names,
         )
         return CompiledForest.compile(fitted)
 
