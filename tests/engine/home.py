@@ -89,12 +89,14 @@ class Engine:
         assert run.code == 0, f"pulumi {' '.join(arguments)}: {run.output[-6000:]}"
         return run
 
-    def under_policies(self, operation: str, stack: str, *more: str) -> Run:
+    def under_policies(
+        self, operation: str, stack: str, *more: str, env: Mapping[str, str] | None = None
+    ) -> Run:
         """Run an operation on a stack under the policy pack, as strict as the stack's file says."""
         policies = ROOT / "policies"
         config = policies / "environments" / f"{stack}.json"
         pack = ("--policy-pack", str(policies), "--policy-pack-config", str(config))
-        return self.pulumi(operation, "--stack", stack, *pack, *more)
+        return self.pulumi(operation, "--stack", stack, *pack, *more, env=env)
 
 
 OPERATIONS = ("destroy", "preview", "refresh", "up")

@@ -1,0 +1,1 @@
+"""Components of infra/ as a Pulumi package, for programs in any of its languages."""

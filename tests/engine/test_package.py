@@ -1,0 +1,123 @@
+"""The components as a package: previews of the examples in the real engine, under the policies."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from infra.stack_keys import SECRET_KEYS, declared_keys
+from tests.engine.home import DEADLINE_S, Engine
+from tests.engine.run import Run, kind
+from tests.infra.recorded import ROOT, SECRETS
+
+pytestmark = pytest.mark.timeout(DEADLINE_S)
+
+EXAMPLES = ROOT / "docs" / "examples" / "package"
+PLUGIN = ROOT / "infra" / "package"
+NEEDED = ("rayToken", "apiKeys", "mlflowPassword", "mlflowSecretKey")
+# As far as the example needs it, what `pulumi package add` writes: a name for a remote component.
+SDK = """
+import pulumi
+from pydantic.alias_generators import to_camel
+
+
+class Platform(pulumi.ComponentResource):
+    def __init__(self, name, **inputs):
+        props = {to_camel(key): value for key, value in inputs.items()}
+        super().__init__("vigil:index:Platform", name, {**props, "namespace": None}, remote=True)
+"""
+
+
+def consumer(engine: Engine, language: str, runtime: object) -> Engine:
+    """A copy of an example beside the engine's state, with its stack and its secrets."""
+    folder = Path(tempfile.mkdtemp(dir=engine.folder)) / language
+    shutil.copytree(EXAMPLES / language, folder)
+    file = folder / "Pulumi.yaml"
+    project = yaml.safe_load(file.read_text())
+    providers = [{"name": "vigil", "path": str(PLUGIN)}]
+    project |= {
+        "runtime": runtime,
+        "packages": {"vigil": str(PLUGIN)},
+        "plugins": {"providers": providers},
+    }
+    file.write_text(yaml.safe_dump(project))
+    state = {"PULUMI_BACKEND_URL": f"file://{folder.parent}"}
+    made = replace(engine, project=folder, env=engine.env | state)
+    made.must("stack", "init", "local")
+    pairs = [part for key in NEEDED for part in ("--secret", f"{key}={SECRETS[key]}")]
+    made.must("config", "set-all", "--stack", "local", *pairs)
+    return made
+
+
+def python(engine: Engine, tmp_path: Path) -> tuple[Engine, Mapping[str, str]]:
+    (tmp_path / "pulumi_vigil.py").write_text(SDK)
+    runtime = {"name": "python", "options": {"toolchain": "pip", "virtualenv": sys.prefix}}
+    return consumer(engine, "python", runtime), {"PYTHONPATH": str(tmp_path)}
+
+
+needs_yaml = pytest.mark.skipif(
+    not shutil.which("pulumi-language-yaml"),
+    reason="no `pulumi-language-yaml`: Pulumi's own archive has it beside `pulumi`",
+)
+
+
+def assert_whole(run: Run) -> None:
+    """A preview that has all of the Kubernetes part, and breaks no policy."""
+    assert run.code == 0, run.output[-3000:]
+    assert (run.violations(), run.skipped) == ([], [])
+    made = {kind(urn) for _, urn in run.steps}
+    assert made >= {
+        "vigil:index:Platform",
+        "kubernetes:apps/v1:Deployment",
+        "kubernetes:networking.k8s.io/v1:NetworkPolicy",
+        "kubernetes:ray.io/v1:RayCluster",
+        "kubernetes:ray.io/v1:RayService",
+    }
+
+
+def test_a_program_in_python_previews_the_platform(engine: Engine, tmp_path: Path) -> None:
+    program, env = python(engine, tmp_path)
+    run = program.under_policies("preview", "local", env=env)
+    assert_whole(run)
+
+
+def test_wrong_inputs_are_told_as_a_stack_tells_its_keys(engine: Engine, tmp_path: Path) -> None:
+    program, env = python(engine, tmp_path)
+    file = program.project / "__main__.py"
+    for good, bad, told in (
+        ("max_workers=2", "max_workers=0", "maxWorkers = 0"),
+        ('ray_token=config.require_secret("rayToken"),', "", "rayToken: give it as a secret"),
+    ):
+        text = file.read_text()
+        file.write_text(text.replace(good, bad))
+        refused = program.pulumi("preview", "--stack", "local", env=env)
+        file.write_text(text)
+        assert refused.code != 0
+        assert told in f"{refused.output} {refused.events}"
+
+
+@needs_yaml
+def test_a_program_in_yaml_previews_the_platform(engine: Engine) -> None:
+    program = consumer(engine, "yaml", "yaml")
+    run = program.under_policies("preview", "local")
+    assert_whole(run)
+
+
+def test_the_schema_has_every_key_of_a_stack_with_its_type(engine: Engine) -> None:
+    said = engine.must("package", "get-schema", str(PLUGIN)).output
+    schema, _ = json.JSONDecoder().raw_decode(said)  # a warning may follow
+    resource = schema["resources"]["vigil:index:Platform"]
+    inputs = resource["inputProperties"]
+    assert inputs.keys() == declared_keys().keys() - {"target"} | {"environment"}
+    kinds = {key: kind for key, kind in declared_keys().items() if key != "target"}
+    assert {key: inputs[key]["type"] for key in kinds} == kinds
+    assert resource["requiredInputs"] == ["environment"]
+    assert not any(inputs[key].get("plain") for key in SECRET_KEYS)
