@@ -12,6 +12,6 @@ _ROOT = Path(__file__).parents[2]
 
 if __name__ == "__main__":
     sys.path.insert(0, str(_ROOT))
-    from infra.package.components import COMPONENTS, PACKAGE
+    from infra.package.components import COMPONENTS, PACKAGE_NAME
 
-    component_provider_host(COMPONENTS, PACKAGE)
+    component_provider_host(COMPONENTS, PACKAGE_NAME)

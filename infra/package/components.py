@@ -16,7 +16,7 @@ from infra.stack_keys import OPTIONAL_SECRETS, SECRET_KEYS, declared_keys, neede
 from vigil.errors import BadSettings
 from vigil.json_types import JsonObject
 
-PACKAGE = "vigil"
+PACKAGE_NAME = "vigil"
 _TYPES: Mapping[str, Any] = {
     "string": str,
     "integer": int,
@@ -66,7 +66,7 @@ class Platform(pulumi.ComponentResource):
         args: PlatformInputs,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        super().__init__(f"{PACKAGE}:index:Platform", name, None, opts)
+        super().__init__(f"{PACKAGE_NAME}:index:Platform", name, None, opts)
         settings = _settings_of(args)
         secrets = _secrets_of(args, settings)
         bindings = Bindings(redis_address=settings.redis_address or None)
