@@ -12,13 +12,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from serve.local.simulate import Tally, send_rows
+from serve.local.simulate import Tally, row_body, send_rows
 from serve.local.telemetry import Drift, telemetry
 from train.table.dataset import read_table
 from train.table.impute import Imputing
 from train.table.schema import Columns
 from train.table.table import Table
-from vigil.arrays import Floats
 from vigil.errors import PlatformError
 from vigil.home import Home, RunningPlatform
 from vigil.json_types import JsonObject
@@ -56,7 +55,12 @@ def live_rows(
     values."""
     if path is None:
         return telemetry(LIVE_ROWS, seed=2)
-    dataset = read_table(path, columns=columns, imputing=imputing)
+    dataset = read_table(
+        path,
+        columns=columns,
+        imputing=imputing,
+        keeps_context=True,
+    )
     for remark in dataset.remarks:
         say(remark)
     return dataset.test or dataset.train
@@ -142,16 +146,17 @@ class DemoRun:
             "`vigil incidents` lists them"
         )
 
-    def _rows(self) -> Callable[[int], Floats]:
+    def _rows(self) -> Callable[[int], bytes]:
         ordinary = self.table.X
         drifted = self.drift.apply(ordinary)
 
-        def row(i: int) -> Floats:
+        def body(i: int) -> bytes:
             has_drifted = self.at.drift_from is not None and i >= self.at.drift_from
             source = drifted if has_drifted else ordinary
-            return source[i % len(source)]
+            row = i % len(source)
+            return row_body(source[row], self.table.entity_of(row))
 
-        return row
+        return body
 
     def _is_over(self, sent: int) -> bool:
         if self.at.drift_from is None:

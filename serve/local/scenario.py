@@ -142,7 +142,10 @@ class Scenario:
         return math.prod(active)
 
     def record(self, i: int, id_: str) -> tuple[bytes, Truth]:
-        """Row `i` as the bytes of a record `{"id", "features"}`, and the truth about it."""
+        """Row `i` as the bytes of a record `{"id", "features", "entity"}`, and the truth about it.
+
+        Without entities in the table the record has none.
+        """
         active = [event for event in self._events if event.covers(i)]
         rng = np.random.default_rng([7, i])
         row = self._row(i, active)
@@ -153,7 +156,9 @@ class Scenario:
             truth = Truth(id_, i, label=0, events=events)
             return _bad_record(id_, row, rng), truth
         truth = Truth(id_, i, row.label, events=row.events)
-        return _record(id_, features=row.features), truth
+        entity = self._table.entity_of(i % len(self._table))
+        whose = {} if entity is None else {"entity": entity}
+        return _record(id_, features=row.features, **whose), truth
 
     def _change(
         self,

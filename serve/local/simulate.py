@@ -181,7 +181,7 @@ class _Sender:
         due: float,
         request_id: str | None,
     ) -> None:
-        body = row if isinstance(row, bytes) else _body_of(row)
+        body = row if isinstance(row, bytes) else row_body(row)
         headers = {} if request_id is None else {"X-Request-Id": request_id}
         sent = time.monotonic()
         answer = await self._answer(body, headers)
@@ -203,8 +203,12 @@ class _Sender:
         return _scored_answer(scored)
 
 
-def _body_of(row: Floats) -> bytes:
-    return msgspec.json.encode({"features": row.tolist()})
+def row_body(row: Floats, entity: str | None = None) -> bytes:
+    """Return the body of a request of one row [d], and whose it is."""
+    features = row.tolist()
+    if entity is None:
+        return msgspec.json.encode({"features": features})
+    return msgspec.json.encode({"features": features, "entity": entity})
 
 
 class _Pace:

@@ -79,6 +79,7 @@ def read_table(
     over_time: str | None = "",
     imputing: Imputing | None = None,
     making: RowMaking | None = None,
+    keeps_context: bool = False,
     tasks: int = 1,
     on_rows: Callable[[int], None] = lambda _: None,
     fit_share: float = 1.0,
@@ -93,7 +94,8 @@ def read_table(
     (train/table/transform/), None: the default of such rows; it is applied before rows are chosen,
     and its steps learn from the earliest `fit_share` of the rows, in passes over the table before
     the last. With `making` rows are made as a model makes them, whatever else is said of that.
-    `on_rows` gets the number of rows that were read so far.
+    With `keeps_context` rows keep their entities and times. `on_rows` gets the number of rows that
+    were read so far.
 
     Raises DataError that names file, line or row, and column of what is wrong. NaN is an error
     unless `allow_missing`, or `imputing` says what stands for it: medians are learnt in a pass
@@ -108,6 +110,7 @@ def read_table(
         allow_missing=allow_missing,
         chunk_values=chunk_values,
         must_times_rise=roles.is_time_told,
+        keeps_context=keeps_context,
     )
     scan = _TableScan(
         split_files(files, split_rows),

@@ -86,6 +86,10 @@ class Table:
             entities=None,
         )
 
+    def entity_of(self, row: int) -> str | None:
+        """Return whose a row is; None where the table does not say that."""
+        return None if self.entities is None else str(self.entities[row])
+
     def with_index_from(self, offset: int) -> Table:
         """Return the same rows, their index counted from `offset` on."""
         assert self.index is not None

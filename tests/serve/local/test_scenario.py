@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from serve.local.demo import live_rows
 from serve.local.scenario import Replay, Scenario, ScenarioEvent, read_events
-from serve.local.simulate import write_records
+from serve.local.simulate import row_body, write_records
 from serve.local.telemetry import telemetry
+from train.table.schema import Columns
 from vigil.errors import DataError
 
 TABLE = telemetry(500, seed=3, anomaly_rate=0.0)
@@ -24,6 +26,19 @@ def test_without_events_the_table_comes_again_and_again() -> None:
     scenario = Scenario(TABLE, [])
     np.testing.assert_array_equal(features(scenario, 507), TABLE.X[7])
     assert scenario.rate(3) == 1.0
+
+
+def test_rows_of_a_table_with_entities_say_whose_they_are(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("host,cpu,net\n" + "a,1.5,2.5\nb,2.5,3.5\n" * 3)
+    table = live_rows(str(file), Columns(entity="host"))
+    records = [json.loads(Scenario(table, []).record(i, "x")[0]) for i in (0, 1, 6)]
+    assert [record["entity"] for record in records] == ["a", "b", "a"]
+    assert json.loads(row_body(table.X[1], table.entity_of(1))) == {
+        "features": [2.5, 3.5],
+        "entity": "b",
+    }
+    assert "entity" not in json.loads(Scenario(TABLE, []).record(0, "x")[0])
 
 
 def test_an_event_begins_and_ends_where_it_says() -> None:
