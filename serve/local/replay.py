@@ -77,7 +77,11 @@ def _load_model(home: Home, number: str) -> LoadedModel:
 
 @dataclass(frozen=True)
 class Replayed:
-    """The rows of a request with their captured scores, and what the same model says now."""
+    """The rows of a request with their captured scores, and what the same model says now.
+
+    is_anomaly: whether a row alerted, by the threshold of its entity where it had one; of a window
+    of an older Vigil, whether it does by the model's
+    """
 
     request: CapturedRequest
     model: LoadedModel
@@ -89,7 +93,9 @@ class Replayed:
     def by(cls, model: LoadedModel, request: CapturedRequest) -> Replayed:
         rows = request.rows.X
         scores = model.bundle.forest.score(rows)
-        is_anomaly = scores > model.bundle.threshold.value
+        is_anomaly = request.alerts
+        if is_anomaly is None:
+            is_anomaly = scores > model.bundle.threshold.value
         reasons = reasons_by_row(model, rows, is_anomaly, _MAX_REASONS)
         return cls(request, model, scores, is_anomaly=is_anomaly, reasons=reasons)
 

@@ -47,13 +47,15 @@ class AnsweredRows(NamedTuple):
 class CapturedRequest(NamedTuple):
     """Rows of one request with the scores [n] that they got, and the version that gave them.
 
-    numbering [n, 2]: which row of the request each was, of how many; not all need be there
+    numbering [n, 2]: which row of the request each was, of how many; not all need be there;
+    alerts [n]: which of them alerted; None where an older Vigil has not said so
     """
 
     rows: Table
     scores: Floats
     version: str
     numbering: Numbering
+    alerts: Flags | None = None
 
 
 class CapturedWindows:
@@ -232,7 +234,19 @@ def read_request(where: str | Path, request: str) -> CapturedRequest | None:
     parts = [part for part in parts if _last_version(part) == version]
     window = pa.concat_tables(parts, promote_options="default")
     scores = window["_score"].to_numpy()
-    return CapturedRequest(_features(window), scores, version, _numbering(window))
+    return CapturedRequest(
+        _features(window),
+        scores,
+        version,
+        _numbering(window),
+        _alerts(window),
+    )
+
+
+def _alerts(window: pa.Table) -> Flags | None:
+    if "_alert" not in window.column_names or window["_alert"].null_count:
+        return None
+    return window["_alert"].to_numpy().astype(bool)
 
 
 def _windows_of_request(store: WindowStore, request: str) -> Iterator[pa.Table]:

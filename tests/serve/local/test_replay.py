@@ -32,3 +32,10 @@ def test_rows_have_their_own_numbers_and_the_missing_ones_are_named() -> None:
 def test_nothing_is_said_of_missing_rows_where_there_are_none() -> None:
     whole = replayed(np.array([(0, 2), (1, 2)]))
     assert (whole.to_json("r")["missing_rows"], "captured" in whole.summary()) == ([], False)
+
+
+def test_a_row_alerted_by_the_threshold_that_it_had() -> None:
+    whole = replayed(np.array([(0, 2), (1, 2)]))
+    alerts = np.array([True, False])
+    answered = whole.request._replace(alerts=alerts)
+    assert Replayed.by(whole.model, answered).to_json("r")["prediction"] == [-1, 1]

@@ -129,6 +129,8 @@ def test_rows_of_a_request_keep_their_numbers_where_a_window_is_missing(where: s
     scored = read_request(where, "r")
     assert scored is not None
     assert scored.numbering[:, 0].tolist() == scored.rows.X[:, 0].tolist() == [2, 3, 6, 7]
+    assert scored.alerts is not None
+    assert not scored.alerts.any()
     assert list(missing_rows(scored.numbering)) == [(0, 1), (4, 5), (8, 8)]
     (former, latter) = captured.answers(["r"])
     assert former.numbering.tolist() == [[2, 9], [3, 9]]
@@ -143,6 +145,7 @@ def test_windows_of_an_older_release_are_numbered_in_sequence(where: str) -> Non
     scored = read_request(where, "r")
     assert scored is not None
     assert scored.numbering[:, 0].tolist() == list(range(6))
+    assert scored.alerts is None
     assert list(missing_rows(scored.numbering)) == []
 
 
