@@ -26,7 +26,8 @@ def preview(
     folder: Path = tmp_path_factory.mktemp("charts")
     with repository(folder, helm_charts(read_files("local"))) as url:
         new_stack(engine_with_kubernetes, "local")
-        configure(engine_with_kubernetes, "local", {"chartRepository": url})
+        changes = {"chartRepository": url, "admission": "warn"}
+        configure(engine_with_kubernetes, "local", changes)
         yield engine_with_kubernetes.under_policies("preview", "local")
 
 
@@ -39,6 +40,8 @@ def test_the_first_preview_is_refused_by_no_policy(preview: Run) -> None:
 def test_everything_that_the_stack_is_made_of_is_in_the_preview(preview: Run) -> None:
     made = {kind(urn) for _, urn in preview.steps}
     assert made >= {
+        "kubernetes:admissionregistration.k8s.io/v1:ValidatingAdmissionPolicy",
+        "kubernetes:admissionregistration.k8s.io/v1:ValidatingAdmissionPolicyBinding",
         "kubernetes:batch/v1:Job",
         "kubernetes:helm.sh/v3:Release",
         "kubernetes:networking.k8s.io/v1:NetworkPolicy",
