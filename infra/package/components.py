@@ -11,12 +11,12 @@ from pydantic.alias_generators import to_snake
 
 from infra.apply import KubernetesPlatform, KubernetesPlatformArgs
 from infra.manifests.bindings import RAY_NAMESPACE, Bindings
+from infra.package.amazon import PACKAGE_NAME, PlatformNetwork, TelemetryStream
 from infra.settings import PlatformSettings, settings_from
 from infra.stack_keys import OPTIONAL_SECRETS, SECRET_KEYS, declared_keys, needed_secrets
 from vigil.errors import BadSettings
 from vigil.json_types import JsonObject
 
-PACKAGE_NAME = "vigil"
 _TYPES: Mapping[str, Any] = {
     "string": str,
     "integer": int,
@@ -105,4 +105,4 @@ def _missing(key: str) -> str:
     return f"{key}: give it as a secret (docs/settings.md says what for)"
 
 
-COMPONENTS: list[type[pulumi.ComponentResource]] = [Platform]
+COMPONENTS: list[type[pulumi.ComponentResource]] = [Platform, PlatformNetwork, TelemetryStream]

@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -109,6 +110,37 @@ def test_a_program_in_yaml_previews_the_platform(engine: Engine) -> None:
     program = consumer(engine, "yaml", "yaml")
     run = program.under_policies("preview", "local")
     assert_whole(run)
+
+
+ON_AWS = """
+import pulumi
+import pulumi_aws as aws
+
+
+class Remote(pulumi.ComponentResource):
+    def __init__(self, kind, name, inputs, outputs):
+        props = {**inputs, **dict.fromkeys(outputs)}
+        super().__init__(f"vigil:index:{kind}", name, props, remote=True)
+
+
+owned = {"environment": "local", "owner": "ml", "costCenter": "1"}
+key = aws.kms.Key("key", enable_key_rotation=True, tags={"Name": "key"})
+place = {"account": "111122223333", "region": "eu-west-1", "zones": ["eu-west-1a", "eu-west-1b"]}
+inputs = {"ownership": owned, **place, "logKey": key.arn, "logDays": 90}
+network = Remote("PlatformNetwork", "net", inputs, ["vpcId", "privateSubnetIds"])
+Remote("TelemetryStream", "rows", {"ownership": owned, "key": key.arn, "hours": 24}, ["arn"])
+"""
+
+
+def test_a_network_and_a_stream_are_made_of_typed_inputs(engine: Engine, tmp_path: Path) -> None:
+    program, env = python(engine, tmp_path)
+    (program.project / "__main__.py").write_text(ON_AWS)
+    run = program.must("preview", "--stack", "local", env=env)
+    made = Counter(kind(urn) for _, urn in run.steps)
+    assert made["aws:ec2/subnet:Subnet"] == 6
+    assert made["aws:ec2/natGateway:NatGateway"] == 1
+    assert made["aws:kinesis/stream:Stream"] == 1
+    assert made["vigil:index:PlatformNetwork"] == made["vigil:index:TelemetryStream"] == 1
 
 
 def test_the_schema_has_every_key_of_a_stack_with_its_type(engine: Engine) -> None:
