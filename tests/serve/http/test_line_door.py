@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ray.serve._private.http_util import (
+    parse_disconnect_disabled_header,
+    parse_request_timeout_header,
+)
 
 from serve.http.line_door import middlewares
 
@@ -29,6 +33,13 @@ async def passed_on(*headers: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
 @pytest.mark.parametrize("kind", [b"application/x-ndjson", b"Application/X-NDJSON; charset=utf-8"])
 async def test_a_stream_reads_its_body_itself_and_lasts(kind: bytes) -> None:
     assert await passed_on((b"content-type", kind)) == [ALONE, LASTING]
+
+
+async def test_serve_understands_the_headers() -> None:
+    kind = (b"content-type", b"application/x-ndjson")
+    headers = dict(await passed_on(kind))
+    assert parse_disconnect_disabled_header(headers)
+    assert parse_request_timeout_header(headers, 30.0) is None
 
 
 async def test_a_timeout_of_the_clients_own_stays() -> None:
