@@ -24,6 +24,10 @@ from serve.settings import ServeSettings
 from vigil.json_types import JsonObject
 
 _TEXT: JsonObject = {"type": "string"}
+_LINES: JsonObject = {
+    "type": "string",
+    "description": "a line of JSON for each row, and for each answer or refusal",
+}
 _BINARY: JsonObject = {"schema": {"type": "string", "format": "binary"}}
 _EXAMPLE_ROW = {"cpu": 0.31, "latency": 7.2, "queue": 41.0}
 _EXCLUSIVE = (PredictBody, InvocationsBody)  # a body has exactly one of their fields
@@ -158,15 +162,14 @@ def _predict_operation(row: dict[str, float]) -> JsonObject:
         ]
     }
     body = _json_content(PredictBody, examples)
-    lines = b"".join(msgspec.json.encode(each) + b"\n" for each in ({"features": values},) * 2)
-    body[LINES_TYPE] = {"schema": _TEXT, "example": lines.decode()}
+    body[LINES_TYPE] = {"schema": _LINES}
     operation = _scoring_operation(
         "Score one row or many, or a row a line",
         body=body,
         answer=answer,
         error=ErrorBody,
     )
-    operation["responses"]["200"]["content"][LINES_TYPE] = {"schema": _TEXT}
+    operation["responses"]["200"]["content"][LINES_TYPE] = {"schema": _LINES}
     return operation
 
 
