@@ -14,6 +14,7 @@ from infra.growth import (
     BUSY_SHARE,
     HAPROXY_RPS,
     MLFLOW_POLLS,
+    MONITOR_POLLS_PER_S,
     NODE_CPUS,
     POLLS_PER_S,
     RECORD_KB,
@@ -50,7 +51,8 @@ on two cores that it
   shared with proxy, client and monitor; it is planned to be {BUSY_SHARE:.0%} busy
 - one HAProxy with two threads passes {HAPROXY_RPS:,.0f} requests/s (not measured); \
 one runs on each serving node
-- each replica asks MLflow every {1 / POLLS_PER_S:.0f} s; \
+- each replica asks MLflow every {1 / POLLS_PER_S:.0f} s, \
+the monitor {MONITOR_POLLS_PER_S:g} times a second; \
 a server answers {MLFLOW_POLLS:,.0f} a second (a guess)
 - a row is {RECORD_KB:g} KB; a Kinesis shard takes {SHARD_RPS:,.0f} records \
 or {SHARD_MB:g} MB a second
@@ -87,7 +89,7 @@ def _growth() -> Iterator[str]:
 
 def _growth_row(needed: Capacity) -> str:
     machines = f"{needed.rps:,} | {needed.replicas:,} | {needed.nodes:,} | {needed.haproxies:,}"
-    stores = f"{needed.polls:,.0f} | {needed.mlflow} | {needed.shards:,}"
+    stores = f"{needed.polls:,.1f} | {needed.mlflow} | {needed.shards:,}"
     return f"| {machines} | {stores} | {needed.usd_per_million:.4f} | {needed.breaks} |"
 
 

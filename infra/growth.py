@@ -13,6 +13,7 @@ REPLICA_RPS = 5700.0  # one-row requests a second of one replica: measured, docs
 # here.
 HAPROXY_RPS = 30_000.0
 POLLS_PER_S = 1 / 30  # a replica asks MLflow for the champion every 30 s
+MONITOR_POLLS_PER_S = 0.5  # and the monitor every 2 s
 # Alias look-ups a second that one MLflow server is planned for: a database query each; not measured
 # here.
 MLFLOW_POLLS = 100.0
@@ -61,7 +62,7 @@ class Capacity:
     @property
     def polls(self) -> float:
         """Requests a second to MLflow for the champion."""
-        return self.replicas * POLLS_PER_S
+        return self.replicas * POLLS_PER_S + MONITOR_POLLS_PER_S
 
     @property
     def mlflow(self) -> int:
