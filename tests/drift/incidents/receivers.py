@@ -74,7 +74,10 @@ def http_receiver() -> Iterator[tuple[HttpReceiver, str]]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
+            length = int(self.headers["content-length"])
+            body = self.rfile.read(length)
+            if len(body) < length:
+                return  # whoever sent it was killed meanwhile: nobody has taken it
             headers = {name.lower(): value for name, value in self.headers.items()}
             if receiver.status < 300:
                 receiver.posts.append((headers, body))
