@@ -43,6 +43,7 @@ class PersistentFindings:
     _since: dict[str, float] = field(default_factory=dict)
     _last: dict[str, float] = field(default_factory=dict)
     _told: set[str] = field(default_factory=set)
+    _missed: set[str] = field(default_factory=set)  # by the look before
 
     def update(self, found: Sequence[Diagnosis], now: float) -> list[Diagnosis]:
         """The findings of this look, at `now` in seconds, that have now stayed long enough."""
@@ -50,14 +51,18 @@ class PersistentFindings:
         for each in found:
             self._since.setdefault(each.what, now)
             self._last[each.what] = now
+        self._missed = self._last.keys() - {each.what for each in found}
         due = [each for each in found if self._is_due(each.what, now)]
         self._told.update(each.what for each in due)
         return due
 
     def _forget_what_is_gone(self, now: float) -> None:
-        """A container that crashes again and again is well in between."""
-        for name, last in list(self._last.items()):
-            if now - last > self.persists_s:
+        """A container that crashes again and again is well in between.
+
+        What was there at each look stays, however long a look takes.
+        """
+        for name in self._missed:
+            if now - self._last[name] > self.persists_s:
                 del self._since[name], self._last[name]
                 self._told.discard(name)
 

@@ -234,6 +234,13 @@ def test_a_finding_that_comes_back_after_a_while_is_new() -> None:
     assert [one.what for one in seen.update([finding("a")], 70)] == ["a"]
 
 
+def test_looks_may_take_longer_than_a_finding_must_stay() -> None:
+    seen = PersistentFindings(20)
+    seen.update([finding("a")], 0)
+    assert [one.what for one in seen.update([finding("a")], 30)] == ["a"]
+    assert seen.update([finding("a")], 60) == []
+
+
 class Warned:
     """Collects warnings, and can be waited for."""
 
