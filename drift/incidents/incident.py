@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from train.model.threshold import alerting
 from train.table.numbering import Numbering
 from vigil.arrays import Flags, Floats
 
@@ -43,7 +44,7 @@ class ScoredRows(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def alerts(self) -> Flags:
         """Which of the rows [n] are over their threshold."""
-        return self.scores > (self.threshold if self.limits is None else self.limits)
+        return alerting(self.scores, self.threshold, self.limits)
 
     def threshold_of(self, row: int) -> float:
         """Return the score over which a row alerts."""

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from serve.exposition import MetricFamilies
+from train.model.threshold import alerting
 from train.table.numbering import Numbering, number_rows
 from vigil.arrays import Array, Flags
 from vigil.json_types import Fields, JsonObject
@@ -133,7 +134,7 @@ class CapturedRows(msgspec.Struct, frozen=True, array_like=True):
 
     def alerts(self, threshold: float) -> Flags:
         """Return which of the rows [n] alert; `threshold` is that of the model."""
-        return self.scores > (threshold if self.limits is None else self.limits)
+        return alerting(self.scores, threshold, self.limits)
 
     def number_rows(self) -> Numbering:
         """Return the numbering, counted off where there is none."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from train.model.threshold import alerting
 from vigil.arrays import Flags, Floats
 
 
@@ -27,7 +28,7 @@ class ScoredBatch:
     alerts: Flags = field(init=False)
 
     def __post_init__(self) -> None:
-        self.alerts = self.scores > (self.threshold if self.limits is None else self.limits)
+        self.alerts = alerting(self.scores, self.threshold, self.limits)
         if self.warming is not None:
             self.alerts = self.alerts & ~self.warming
 

@@ -14,6 +14,11 @@ _RESAMPLES = 2000
 _RULE_OF_THREE = 3  # no event in n trials: a rate up to 3 / n is possible, with 95 % confidence
 
 
+def alerting(scores: Floats, threshold: float, limits: Array | None) -> Flags:
+    """Return which rows [n] alert: over their entity's limit, or the model's without any."""
+    return scores > (threshold if limits is None else limits)
+
+
 @dataclass(frozen=True)
 class Threshold:
     """Score above which a row is anomalous.
