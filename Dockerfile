@@ -8,7 +8,7 @@
 # Behind a mirror: --build-arg INDEX_URL=https://HOST/simple, its login by --secret
 # id=netrc,src=FILE and its certificates by --secret id=certificates,src=FILE (PEM). No layer keeps
 # them. Libraries are fetched by name and hash: the addresses in uv.lock are never asked.
-ARG BASE=python:3.11-slim-bookworm
+ARG BASE=python:3.11-slim-bookworm@sha256:0bee7276f83efd4a1ee05bbbf4281d95ed28e079220a9457f25a93e3f1e3c31b
 
 FROM ${BASE} AS tools
 # pip and uv take an empty index for none, and then ask their own configuration, or PyPI.

@@ -17,11 +17,13 @@ from infra.audit.pins import (
     PinFile,
     PinFinding,
     age_finding,
+    forgotten_pin,
     local_findings,
     read_pins,
     without_exempted,
 )
-from infra.audit.registries import newer_releases
+from infra.audit.registries import FetchText, fetch_text, fetch_through, newer_releases
+from infra.audit.workflows import workflow_pins
 from infra.stack_settings import ROOT
 from vigil.terminal import report_errors, say
 
@@ -34,10 +36,11 @@ from vigil.terminal import report_errors, say
     type=click.Path(path_type=Path, exists=True),
 )
 @click.option("--osv", default=OSV, help="where OSV's API answers")
+@click.option("--through", default="", help="a server that answers for all registries")
 @click.option("--offline", is_flag=True, help="ask nobody: look at the file and its days alone")
 @click.option("--write-docs", is_flag=True, help="write the table of docs/security.md")
 @report_errors
-def main(path: Path, osv: str, offline: bool, write_docs: bool) -> None:
+def main(path: Path, osv: str, through: str, offline: bool, write_docs: bool) -> None:
     """Fail on a pin that is old, out of support or has a known advisory, and on old exceptions."""
     pin_file = read_pins(path)
     if write_docs:
@@ -46,7 +49,9 @@ def main(path: Path, osv: str, offline: bool, write_docs: bool) -> None:
     unanswered: list[str] = []
     findings = list(local_findings(pin_file.pins, ROOT, today))
     if not offline:
-        findings += _old_pins(pin_file.pins, today, unanswered)
+        registries = fetch_through(through) if through else fetch_text
+        pins = [*pin_file.pins, *workflow_pins(ROOT, today)]
+        findings += _old_pins(pins, today, registries, unanswered)
         findings += _advisories(pin_file, osv, unanswered)
     failures = list(without_exempted(findings, pin_file.exemptions, today))
     _tell(pin_file, failures, unanswered)
@@ -71,14 +76,20 @@ def _is_incomplete(unanswered: list[str]) -> bool:
     return bool(unanswered) and bool(os.environ.get("GITHUB_ACTIONS"))
 
 
-def _old_pins(pins: Iterable[Pin], today: date, unanswered: list[str]) -> Iterator[PinFinding]:
+def _old_pins(
+    pins: Iterable[Pin],
+    today: date,
+    registries: FetchText,
+    unanswered: list[str],
+) -> Iterator[PinFinding]:
     for pin in pins:
         if not pin.registry:
             continue
         try:
-            newer = newer_releases(pin)
+            newer = newer_releases(pin, registries)
         except OSError as error:
             unanswered.append(f"{pin.registry} ({error})")
+            yield from forgotten_pin(pin, today)
             continue
         finding = age_finding(pin, newer, today)
         if finding is not None:

@@ -49,13 +49,28 @@ def known_advisories(packages: Sequence[Package], osv: str = OSV) -> Iterator[Pi
     """Yield the advisories of the packages. Raises OSError where OSV does not answer."""
     for begin in range(0, len(packages), MAX_QUERIES):
         asked = packages[begin : begin + MAX_QUERIES]
-        answers = _ask(asked, osv)
-        for package, answer in zip(asked, answers, strict=True):
-            yield from _findings(package, answer)
+        yield from _batch([_Question(package) for package in asked], osv)
 
 
-def _ask(packages: Sequence[Package], osv: str) -> list[Any]:
-    queries = [_query(package) for package in packages]
+class _Question(NamedTuple):
+    package: Package
+    page: str = ""
+
+
+def _batch(questions: Sequence[_Question], osv: str) -> Iterator[PinFinding]:
+    """Yield what OSV answers, page by page: one that it cuts off has a `next_page_token`."""
+    while questions:
+        answers = _ask(questions, osv)
+        following: list[_Question] = []
+        for question, answer in zip(questions, answers, strict=True):
+            yield from _findings(question.package, answer)
+            if token := answer.get("next_page_token"):
+                following.append(_Question(question.package, token))
+        questions = following
+
+
+def _ask(questions: Sequence[_Question], osv: str) -> list[Any]:
+    queries = [_query(question) for question in questions]
     response = request(
         "POST",
         f"{osv}/v1/querybatch",
@@ -66,11 +81,13 @@ def _ask(packages: Sequence[Package], osv: str) -> list[Any]:
     return response.json()["results"]
 
 
-def _query(package: Package) -> dict[str, Any]:
-    return {
+def _query(question: _Question) -> dict[str, Any]:
+    package = question.package
+    query = {
         "package": {"ecosystem": package.ecosystem, "name": package.name},
         "version": package.version,
     }
+    return {**query, "page_token": question.page} if question.page else query
 
 
 def _findings(package: Package, answer: Any) -> Iterator[PinFinding]:

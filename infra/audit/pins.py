@@ -91,8 +91,14 @@ def local_findings(pins: Iterable[Pin], root: Path, today: date) -> Iterator[Pin
             yield PinFinding(
                 pin.name, f"{pin.version} is out of support since {pin.supported_until}"
             )
-        if not pin.registry and today - pin.day > MAX_AGE:
-            yield PinFinding(pin.name, f"nobody has looked for a newer one since {pin.day}")
+        if not pin.registry:
+            yield from forgotten_pin(pin, today)
+
+
+def forgotten_pin(pin: Pin, today: date) -> Iterator[PinFinding]:
+    """Yield what is wrong with a pin for which no registry answers."""
+    if today - pin.day > MAX_AGE:
+        yield PinFinding(pin.name, f"nobody has looked for a newer one since {pin.day}")
 
 
 def age_finding(pin: Pin, newer: Sequence[NewerRelease], today: date) -> PinFinding | None:

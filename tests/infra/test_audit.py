@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -25,6 +26,7 @@ from infra.audit.pins import (
     without_exempted,
 )
 from infra.audit.registries import newer_releases
+from infra.audit.workflows import workflow_pins
 from infra.stack_settings import ROOT
 from tests.answering import Asked, answering
 from vigil.errors import BadSettings
@@ -100,23 +102,59 @@ ANSWERS = {
         }
     },
     "https://proxy.golang.org/host/!tool/@v/v1.7.10.info": {"Time": "2026-03-01T00:00:00Z"},
+    "https://api.github.com/repos/owner/tool/releases?per_page=100": [
+        {"tag_name": "v1.8.0", "prerelease": True, "published_at": "2026-05-01T00:00:00Z"},
+        {"tag_name": "bundle-v9", "prerelease": False, "published_at": "2026-05-01T00:00:00Z"},
+        {"tag_name": "v1.7.10", "prerelease": False, "published_at": "2026-03-01T09:53:00Z"},
+        {"tag_name": "v1.7.8", "prerelease": False, "published_at": "2026-01-01T00:00:00Z"},
+    ],
 }
+# As `helm repo index` writes it.
+INDEX = """apiVersion: v1
+entries:
+  tool:
+  - apiVersion: v2
+    created: "2026-03-01T09:53:12.123456789Z"
+    digest: 46d6cf95a1a8d2ba4a4a9a4e1d1d5f4f4c8b0b1ce6a5a6a2c8d6b7b7c2e4f5a1
+    name: tool
+    urls:
+    - https://charts.example.com/tool-1.7.10.tgz
+    version: 1.7.10
+  - apiVersion: v2
+    created: "2026-01-01T00:00:00Z"
+    name: tool
+    version: 1.7.8
+generated: "2026-03-01T09:53:12.123456789Z"
+"""
 
 
 def fetch(url: str) -> str:
     if url.endswith("/list"):
         return "v1.7.8\nv1.7.10\nv1.8.0-rc.1\n"
+    if url == "https://charts.example.com/index.yaml":
+        return INDEX
     return json.dumps(ANSWERS[url])
 
 
-@pytest.mark.parametrize("registry", ["pypi:tool", "npm:@models/tool", "go:host/Tool"])
+@pytest.mark.parametrize(
+    "registry",
+    [
+        "pypi:tool",
+        "npm:@models/tool",
+        "go:host/Tool",
+        "github:owner/tool",
+        "helm:https://charts.example.com#tool",
+    ],
+)
 def test_each_registry_is_asked_for_newer_releases(registry: str) -> None:
     newer = newer_releases(pin(registry=registry), fetch)
     assert newer == [NewerRelease("1.7.10", date(2026, 3, 1))]
 
 
 def test_a_registry_that_nobody_knows_is_named() -> None:
-    with pytest.raises(BadSettings, match="registry 'cargo' is none of pypi, npm, go"):
+    with pytest.raises(
+        BadSettings, match="registry 'cargo' is none of pypi, npm, go, github, helm"
+    ):
         newer_releases(pin(registry="cargo:tool"), fetch)
 
 
@@ -129,17 +167,49 @@ def test_an_exception_holds_until_its_day_and_is_then_a_finding_itself() -> None
     assert later[2].text == f"the exception is over since {TODAY}"
 
 
+def test_actions_are_pins_too(tmp_path: Path) -> None:
+    folder = tmp_path / ".github/workflows"
+    folder.mkdir(parents=True)
+    commit = "3d3c42e5aac5ba805825da76410c181273ba90b1"
+    uses = f"- uses: owner/tool/analyze@{commit} # v4.36.2\n"
+    (folder / "ci.yml").write_text(uses * 2)
+    (found,) = workflow_pins(tmp_path, TODAY)
+    assert (found.name, found.version) == ("owner/tool", "4.36.2")
+    assert (found.registry, found.file) == ("github:owner/tool", ".github/workflows/ci.yml")
+
+
+def test_every_action_of_the_workflows_is_asked_for() -> None:
+    texts = [path.read_text() for path in (ROOT / ".github/workflows").glob("*.yml")]
+    used = {name for text in texts for name in re.findall(r"uses: ([\w-]+/[\w-]+)", text)}
+    assert {pin.name for pin in workflow_pins(ROOT, TODAY)} == used
+
+
 @pytest.fixture
 def osv() -> Iterator[str]:
-    """OSV's API, which knows one advisory of click."""
+    """OSV's API, which knows two advisories of click and answers one a page."""
 
     def answer(asked: Asked) -> tuple[int, Any]:
         queries = json.loads(asked.body)["queries"]
-        results = [
-            {"vulns": [{"id": "GHSA-1"}]} if query["package"]["name"] == "click" else {}
-            for query in queries
-        ]
-        return 200, {"results": results}
+        return 200, {"results": list(map(result, queries))}
+
+    def result(query: Any) -> Any:
+        if query["package"]["name"] != "click":
+            return {}
+        if query.get("page_token") == "second":
+            return {"vulns": [{"id": "GHSA-2", "modified": "2026-06-01T00:00:00Z"}]}
+        first = {"id": "GHSA-1", "modified": "2026-06-01T00:00:00Z"}
+        return {"vulns": [first], "next_page_token": "second"}
+
+    with answering(answer) as url:
+        yield url
+
+
+@pytest.fixture
+def registries() -> Iterator[str]:
+    """A mirror of all registries, which knows one tool: its newer release is of long ago."""
+
+    def answer(asked: Asked) -> tuple[int, Any]:
+        return 200, ANSWERS.get(f"https:/{asked.path}", [])
 
     with answering(answer) as url:
         yield url
@@ -150,33 +220,73 @@ def audit(*options: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
+EXCEPTION = '[[exception]]\nof = "{}"\nreason = "not reached"\nuntil = {}-01-01\n'
+
+
 def test_an_advisory_of_a_locked_library_fails_until_it_is_excepted(
-    osv: str, tmp_path: Path
+    osv: str, registries: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "pins.toml"
     path.write_text("")
-    code, output = audit("--pins", str(path), "--osv", osv)
-    assert (code, "GHSA-1: click" in output) == (1, True)
-    granted = '[[exception]]\nof = "GHSA-1"\nreason = "not reached"\nuntil = 2999-01-01\n'
-    path.write_text(granted)
-    code, output = audit("--pins", str(path), "--osv", osv)
+    asked = ("--pins", str(path), "--osv", osv, "--through", registries)
+    code, output = audit(*asked)
+    assert code == 1
+    assert re.findall(r"GHSA-\d: click", output) == ["GHSA-1: click", "GHSA-2: click"]
+    path.write_text(EXCEPTION.format("GHSA-1", 2999))
+    code, output = audit(*asked)
+    assert (code, "GHSA-1" in output, "GHSA-2" in output) == (1, False, True)
+    both = path.read_text() + EXCEPTION.format("GHSA-2", 2999)
+    path.write_text(both)
+    code, output = audit(*asked)
     assert code == 0, output
-    path.write_text(granted.replace("2999", "2020"))
-    code, output = audit("--pins", str(path), "--osv", osv)
+    path.write_text(both.replace("2999", "2020"))
+    code, output = audit(*asked)
     assert (code, "the exception is over" in output) == (1, True)
 
 
+OLD_PIN = """[[pin]]
+name = "tool"
+version = "1.7.8"
+file = ".github/workflows/ci.yml"
+registry = "pypi:tool"
+source = "PyPI"
+day = 2026-11-30
+"""
+
+
+def test_an_old_pin_fails_until_it_is_excepted(osv: str, registries: str, tmp_path: Path) -> None:
+    path = tmp_path / "pins.toml"
+    known = "".join(EXCEPTION.format(name, 2999) for name in ("GHSA-1", "GHSA-2"))
+    asked = ("--pins", str(path), "--osv", osv, "--through", registries)
+    path.write_text(known + OLD_PIN.replace("1.7.8", "1"))
+    code, output = audit(*asked)
+    assert (code, "tool: 1 is behind since 2025-01-01: 1.7.10 is there" in output) == (1, True)
+    path.write_text(path.read_text() + EXCEPTION.format("tool", 2999))
+    code, output = audit(*asked)
+    assert code == 0, output
+
+
 def test_who_does_not_answer_is_named_and_fails_where_nobody_reads_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    registries: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "pins.toml"
     path.write_text("")
-    nobody = ("--pins", str(path), "--osv", "http://127.0.0.1:9")
+    nobody = ("--pins", str(path), "--osv", "http://127.0.0.1:9", "--through", registries)
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
     code, output = audit(*nobody)
     assert (code, "not asked: http://127.0.0.1:9" in output) == (0, True)
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     assert audit(*nobody)[0] == 1
+
+
+def test_a_pin_whose_registry_does_not_answer_is_looked_up_again_by_somebody(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "pins.toml"
+    nobody = "http://127.0.0.1:9"
+    path.write_text(OLD_PIN.replace("1.7.8", "v7").replace("2026", "2020"))
+    code, output = audit("--pins", str(path), "--osv", nobody, "--through", nobody)
+    assert (code, "tool: nobody has looked for a newer one since 2020" in output) == (1, True)
 
 
 def test_an_entry_that_cannot_be_read_is_named(tmp_path: Path) -> None:
