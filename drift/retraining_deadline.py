@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from drift.governor import Governor
+from vigil.steady import ClockPair
 
 
 class RetrainingDeadline:
@@ -20,15 +21,13 @@ class RetrainingDeadline:
         clock: Callable[[], float] = time.time,
         seconds: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._clock = clock
-        self._seconds = seconds
+        self._clocks = ClockPair(clock, seconds)
         self._episode: str | None = None
         self._began = 0.0
 
     def of(self, state: Governor, timeout_s: float) -> float:
         """Return when it is over, in `seconds`."""
         if state.episode != self._episode:
-            passed_s = self._clock() - state.retraining_since
-            self._began = self._seconds() - min(max(passed_s, 0.0), timeout_s)
+            self._began = self._clocks.began(state.retraining_since, timeout_s)
             self._episode = state.episode
         return self._began + timeout_s

@@ -92,6 +92,11 @@ def _split_option(names: Any) -> Any:
     return split_names(names) if names.strip() else None
 
 
+def steps_text(over_time: str) -> str:
+    """Return the steps of a transform as it was asked for; "" for `none`."""
+    return "" if over_time == NO_TRANSFORM else over_time
+
+
 def _name_none(over_time: Any) -> Any:
     """Nothing, as an older Vigil has it, by its name."""
     return NO_TRANSFORM if over_time == "" else over_time
@@ -269,7 +274,7 @@ class JobSpec(BaseModel):
         is_plain = self.shuffled or self.captured is not None
         unasked = NO_TRANSFORM if is_plain else None
         over_time = self.over_time or unasked
-        return "" if over_time == NO_TRANSFORM else over_time
+        return over_time and steps_text(over_time)
 
     def grouped(self) -> JsonObject:
         """Return the fields as MLflow shows them: the roles of columns are one group."""

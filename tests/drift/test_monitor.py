@@ -213,30 +213,29 @@ async def test_replicas_are_told_of_news_and_again_while_one_is_behind(
     world.registry.fetch = Stuck(RegistryUnavailable("away"))
     world.registry.fetch.let_go()
     monitor = await start()
-    await turns(monitor)
+    await turns(world)
     assert told == []
     desired = Desired(schema="another")
-    await turns(monitor)
+    await turns(world)
     assert told == ["refresh"]
     desired = Desired(Version("2", "run", "d" * 64, 0.0))
     await monitor.ingest(REPORT)  # it serves version 1
-    await turns(monitor)
+    await turns(world)
     assert len(told) > 3
 
 
-async def turns(monitor: Any) -> None:
+async def turns(world: SimpleNamespace) -> None:
     """Let the loop that follows the registry turn some times."""
     asked = 0
-    registry = monitor._loops._registry
-    real = registry.desired
+    real = world.registry.desired
 
     def counted() -> Desired:
         nonlocal asked
         asked += 1
         return real()
 
-    registry.desired = counted
+    world.registry.desired = counted
     async with asyncio.timeout(10):
         while asked < 10:
             await asyncio.sleep(0.001)
-    registry.desired = real
+    world.registry.desired = real

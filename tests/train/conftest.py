@@ -6,19 +6,61 @@ import importlib.metadata
 import uuid
 from collections.abc import Callable, Iterator
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.ensemble import IsolationForest
 
+from train.challenger import TrainingSetup, assemble_challenger
 from train.model import reference, threshold
 from train.model.bundle import ModelBundle
 from train.model.fit import fit_part, merge_forests
 from train.model.forest import CompiledForest, set_threshold
+from train.registry.candidate import Candidate
 from train.registry.versions import Registry
+from train.settings import TrainSettings
+from train.spec import JobSpec
+from train.table.training_data import TrainingData
 
 Model = tuple[IsolationForest, ModelBundle]
 NAMES = ("cpu", "memory", "latency")
+
+
+def mlflow_of(registry: Registry) -> Any:
+    """The client of the registry as MLflow's own, of which Vigil asks a part."""
+    return registry.server.client
+
+
+def candidate(made: Model, job: str = "job") -> Candidate:
+    """What a job registers."""
+    forest, bundle = made
+    return Candidate(
+        forest,
+        bundle,
+        {"seed": 0},
+        {"alert_rate": 0.05},
+        {"job": job, "trigger": "manual"},
+        {"passed": True},
+    )
+
+
+def fit_challenger(
+    spec: JobSpec,
+    settings: TrainSettings,
+    data: TrainingData,
+    champion: ModelBundle | None,
+) -> tuple[ModelBundle, TrainingSetup]:
+    """The model that a job fits to its data, in this process, and what it was made by."""
+    setup = TrainingSetup(spec, settings, data)
+    forest = fit_part(
+        data.fit.X,
+        trees=settings.n_estimators,
+        max_samples=settings.max_samples,
+        max_features=1.0,
+        seed=settings.seed,
+    )
+    return assemble_challenger(forest, setup, champion), setup
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from train.challenger import Assessment, TrainingSetup, assemble_challenger, judge
-from train.model.fit import fit_part
+from tests.train.conftest import fit_challenger
+from train.challenger import Assessment, judge
 from train.progress import JobProgress
 from train.settings import TrainSettings
 from train.spec import JobSpec
@@ -40,15 +40,8 @@ def series(real_data: Path) -> list[Path]:
 def assess(file: Path) -> Assessment:
     spec = JobSpec(data=str(file))
     data = load_training_data(spec, SETTINGS, JobProgress(gauge=_Gauge))
-    setup = TrainingSetup(spec, SETTINGS, data)
-    forest = fit_part(
-        data.fit.X,
-        trees=SETTINGS.n_estimators,
-        max_samples=SETTINGS.max_samples,
-        max_features=1.0,
-        seed=0,
-    )
-    return judge(assemble_challenger(forest, setup, None), None, setup)
+    challenger, setup = fit_challenger(spec, SETTINGS, data, champion=None)
+    return judge(challenger, None, setup)
 
 
 def test_each_series_is_learnt_and_only_alerts_on_anomalies_fail_the_gate(

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from train.challenger import TrainingSetup, assemble_challenger, judge
+from tests.train.conftest import fit_challenger
+from train.challenger import TrainingSetup, judge
 from train.model.bundle import ModelBundle
-from train.model.fit import fit_part
 from train.progress import JobProgress
 from train.settings import TrainSettings
 from train.spec import JobSpec
@@ -26,7 +26,7 @@ from vigil.errors import DataError
 
 NAMES = ("cpu", "net", "disk")
 STEPS = "baseline:200,residual,rotate:3,sd:3"
-SETTINGS = TrainSettings(n_estimators=40, max_samples=128)
+SETTINGS = TrainSettings(n_estimators=40, max_samples=128, seed=1)
 DRIFT = np.array([6.0, -3.0, 9.0])
 LIVE_ROWS = 800
 
@@ -51,15 +51,7 @@ def write_table(file: Path, X: Floats) -> None:
 def fit(spec: JobSpec, champion: ModelBundle | None) -> tuple[ModelBundle, TrainingSetup]:
     making = RowMaking.of(champion) if champion else None
     data = load_training_data(spec, SETTINGS, JobProgress(), making)
-    setup = TrainingSetup(spec, SETTINGS, data)
-    forest = fit_part(
-        data.fit.X,
-        trees=SETTINGS.n_estimators,
-        max_samples=SETTINGS.max_samples,
-        max_features=1.0,
-        seed=1,
-    )
-    return assemble_challenger(forest, setup, champion), setup
+    return fit_challenger(spec, SETTINGS, data, champion)
 
 
 @dataclass(frozen=True)

@@ -62,9 +62,14 @@ class FitColumns:
         return cls(_in_order_of_names(chosen, names), _exponents(ranges), count)
 
     def take(self, X: Singles) -> Singles:
-        """Return the rows to fit on [n, k]."""
+        """Return the rows to fit on [n, k]: `X` itself where it has them so already."""
         scaled = np.ldexp(X, -self.exponents) if self.exponents.any() else X
+        if self._are_as_in_table():
+            return scaled
         return scaled[:, self.numbers]
+
+    def _are_as_in_table(self) -> bool:
+        return np.array_equal(self.numbers, np.arange(self.count))
 
     def restore(self, forest: Any) -> None:
         """Make a forest of these columns one of the table."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from train.registry.canary import Canary
+from vigil.steady import ClockPair
 
 
 class CanaryClock:
@@ -20,8 +21,7 @@ class CanaryClock:
         clock: Callable[[], float] = time.time,
         seconds: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._clock = clock
-        self._seconds = seconds
+        self._clocks = ClockPair(clock, seconds)
         self._plan: Canary | None = None
         self._has_followed = False
         self._began = 0.0
@@ -29,17 +29,15 @@ class CanaryClock:
     def follow(self, plan: Canary | None) -> None:
         """Take the canary that the registry has now."""
         if plan is not None and plan != self._plan:
-            self._began = self._seconds() - self._run_before(plan)
+            self._began = self._began_at(plan)
         self._plan = plan
         self._has_followed = True
 
-    def _run_before(self, plan: Canary) -> float:
-        """Seconds for which it ran before it was seen."""
+    def _began_at(self, plan: Canary) -> float:
         if self._has_followed:
-            return 0.0
-        age_s = self._clock() - plan.started
-        return min(max(age_s, 0.0), plan.duration_s)
+            return self._clocks.seconds()
+        return self._clocks.began(plan.started, plan.duration_s)
 
     def elapsed_s(self) -> float:
         """Return the seconds for which the present canary runs."""
-        return self._seconds() - self._began
+        return self._clocks.seconds() - self._began

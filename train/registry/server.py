@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from train.registry.entities import MlflowModel, MlflowRefusal
 from train.registry.library_client import LibraryClient, configure_mlflow
 from train.registry.rest_client import UNAVAILABLE, RestClient, can_speak_to
+from train.registry.tracking_client import TrackingClient
 from vigil.errors import RegistryError, RegistryUnavailable, VigilError
 
 
@@ -90,8 +91,8 @@ class MlflowServer:
         return RegistryError(f"MLflow refused: {text[:300]}")
 
 
-def _client_of(tracking_uri: str) -> Any:
-    """Both kinds have the same methods; that of a database is the library's."""
+def _client_of(tracking_uri: str) -> TrackingClient:
+    """That of a database is the library's, whose methods no type checker sees: a test does."""
     if can_speak_to(tracking_uri):
         return RestClient(tracking_uri)
-    return LibraryClient(tracking_uri)
+    return cast(TrackingClient, LibraryClient(tracking_uri))

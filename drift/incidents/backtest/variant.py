@@ -25,7 +25,7 @@ from drift.incidents.backtest.threshold_rules import (
 from drift.settings import DriftSettings
 from train.model.bundle import ModelBundle
 from train.settings import TrainSettings
-from train.spec import NO_TRANSFORM
+from train.spec import steps_text
 from train.table.transform.grammar import parse_steps
 from vigil.errors import BadSettings, DataError
 
@@ -70,7 +70,7 @@ class BacktestVariant:
 
     @property
     def _steps(self) -> str:
-        return "" if self.over_time == NO_TRANSFORM else self.over_time
+        return steps_text(self.over_time)
 
     @property
     def title(self) -> str:

@@ -25,6 +25,8 @@ from train.registry.canary import Canary
 from train.registry.versions import Desired, Registry, Version
 from vigil.errors import BundleError, RegistryUnavailable
 
+EAGER = WatchLimits(retry_s=0.001)
+
 
 class Versions:
     """A registry in memory; bundles come through the node's cache, as from the real one."""
@@ -113,9 +115,13 @@ def replica(versions: Versions, cache: Path, clock: ManualClock) -> Callable[...
     """replica(): a new one on the same node."""
     defaults = {"poll_s": 0.01, "shadow_rate": 0.0}
 
-    def make(limits: WatchLimits | None = None, **settings: Any) -> ModelWatch:
+    def make(
+        limits: WatchLimits | None = None,
+        registry: Versions = versions,
+        **settings: Any,
+    ) -> ModelWatch:
         return ModelWatch(
-            cast(Registry, versions),
+            cast(Registry, registry),
             cache,
             ServeMetrics(),
             ServeSettings.from_values(**defaults | settings),
@@ -351,11 +357,26 @@ async def test_the_loop_follows_the_alias_and_outlives_surprises(
         running.cancel()
 
 
+async def looks_of_an_unsettled_one(replica: Any, store: Path) -> None:
+    """Wait while another watch, whose registry is away, looks fifty times."""
+    registry = Versions({}, store)
+    registry.away = True
+    watch = replica(
+        limits=EAGER,
+        registry=registry,
+        poll_s=1000.0,
+    )
+    running = asyncio.create_task(watch.run())
+    try:
+        await eventually(lambda: registry.asked >= 50)
+    finally:
+        running.cancel()
+
+
 async def test_the_loop_looks_soon_until_it_has_what_the_registry_asks_for(
-    versions: Versions, replica: Any
+    versions: Versions, replica: Any, tmp_path: Path
 ) -> None:
-    limits = WatchLimits(retry_s=0.001)
-    watch = replica(limits=limits, poll_s=1000.0)
+    watch = replica(limits=EAGER, poll_s=1000.0)
     versions.away = True
     running = asyncio.create_task(watch.run())
     try:
@@ -364,7 +385,7 @@ async def test_the_loop_looks_soon_until_it_has_what_the_registry_asks_for(
         await eventually(lambda: served(watch) == "1")
         versions.champion = "2"
         asked = versions.asked
-        await asyncio.sleep(0.05)  # fifty looks of one that is not settled
+        await looks_of_an_unsettled_one(replica, tmp_path / "other")
         assert versions.asked == asked
         await watch.poll()  # as the monitor has it done
         assert served(watch) == "2"

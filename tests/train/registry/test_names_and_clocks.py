@@ -12,6 +12,7 @@ from unittest import mock
 
 import pytest
 
+from tests.train.conftest import mlflow_of
 from train.registry.candidate import Candidate
 from train.registry.moves import Move
 from train.registry.promotion import promote_version
@@ -131,7 +132,7 @@ def test_the_ledger_is_in_the_order_of_arrival(registry: Registry) -> None:
 def test_moves_of_an_older_vigil_have_no_number_and_are_the_first(registry: Registry) -> None:
     registry.open_move(Move("promote", "", "2", "d", "r", "a"))
     latest = registry.moves()[0]
-    registry.server.client.delete_tag(latest.id, "number")
+    mlflow_of(registry).delete_tag(latest.id, "number")
     with clock_ahead(-WEEK_S):
         registry.open_move(Move("promote", "2", "3", "d", "r", "a"))
         registry.open_move(Move("promote", "3", "4", "d", "r", "a"))

@@ -7,18 +7,19 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from serve.local.mlflow_server import mlflow_server
 from tests.running import eventually, free_port
-from tests.train.conftest import Model
+from tests.train.conftest import Model, candidate, mlflow_of
 from train.registry.canary import Canary
-from train.registry.candidate import Candidate
 from train.registry.entities import MlflowRefusal
 from train.registry.library_client import LibraryClient
 from train.registry.promotion import promote_version, roll_back
 from train.registry.rest_client import RestClient, can_speak_to, require_inside
+from train.registry.tracking_client import TrackingClient
 from train.registry.versions import Registry, Version
 from vigil import http
 from vigil.errors import RegistryError, RegistryUnavailable
@@ -58,23 +59,11 @@ def versions(registry: Registry, model: Callable[[int], Model]) -> list[Version]
     return made
 
 
-def candidate(made: Model, job: str) -> Candidate:
-    forest, bundle = made
-    return Candidate(
-        forest,
-        bundle,
-        {"seed": 0},
-        {"alert_rate": 0.05},
-        {"job": job, "trigger": "manual"},
-        {"passed": True},
-    )
-
-
 @pytest.fixture(scope="module")
 def library(registry: Registry) -> Registry:
     """The same registry, asked by MLflow's own client."""
     other = Registry(registry.tracking_uri, registry.model_name)
-    other.server.client = LibraryClient(registry.tracking_uri)
+    other.server.client = cast(TrackingClient, LibraryClient(registry.tracking_uri))
     return other
 
 
@@ -119,7 +108,7 @@ def test_a_canary_comes_and_goes(registry: Registry, library: Registry) -> None:
 def test_a_report_is_kept(registry: Registry, library: Registry, tmp_path: Path) -> None:
     registry.log_report("17-3", "<html>drift</html>")
     experiment = registry.server.experiment_id("vigil-drift")
-    (run,) = library.server.client.search_runs([experiment], "tags.episode = '17-3'")
+    (run,) = mlflow_of(library).search_runs([experiment], "tags.episode = '17-3'")
     path = registry.server.client.download_artifacts(run.info.run_id, "drift.html", str(tmp_path))
     assert Path(path).read_text() == "<html>drift</html>"
 

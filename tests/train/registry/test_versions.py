@@ -23,31 +23,18 @@ import pytest
 from mlflow.exceptions import MlflowException
 from sklearn.ensemble import IsolationForest
 
+from tests.train.conftest import Model, candidate, mlflow_of
 from train.job import register_once
-from train.model.bundle import BundleLimits, ModelBundle
+from train.model.bundle import BundleLimits
 from train.registry import promotion
-from train.registry.candidate import Candidate
 from train.registry.moves import Move, champion_at, completed_moves
 from train.registry.promotion import promote_version
 from train.registry.versions import Desired, Registry, Version
 from train.trial import TuneTrial
 from vigil.errors import BundleError, RegistryError, RegistryUnavailable
 
-Model = tuple[IsolationForest, ModelBundle]
 Models = Callable[[int], Model]
 Register = Callable[..., Version]
-
-
-def candidate(made: Model, job: str = "job") -> Candidate:
-    forest, bundle = made
-    return Candidate(
-        forest,
-        bundle,
-        {"seed": 0},
-        {"alert_rate": 0.05},
-        {"job": job, "trigger": "manual"},
-        {"passed": True},
-    )
 
 
 @pytest.fixture
@@ -220,7 +207,7 @@ def test_of_two_that_find_a_crashed_ones_lock_the_later_leaves_the_new_lock(
         assert read(f"{registry.model_name}.promoting").tags["actor"] == "carl"
     assert not [
         m
-        for m in registry.server.client.search_registered_models()
+        for m in mlflow_of(registry).search_registered_models()
         if m.name.startswith(f"{registry.model_name}.")
     ]
 
@@ -257,7 +244,7 @@ def test_the_report_of_an_episode_is_kept_as_a_run(registry: Registry) -> None:
     registry.log_report("17-3", "<html>drift</html>")
     experiment = registry.server.client.get_experiment_by_name("vigil-drift")
     assert experiment is not None
-    found = registry.server.client.search_runs(
+    found = mlflow_of(registry).search_runs(
         [experiment.experiment_id], f"tags.model = '{registry.model_name}'"
     )
     (run,) = found
@@ -416,7 +403,7 @@ def test_the_trials_of_a_search_are_child_runs(registry: Registry, model: Models
     )
     version = registry.register(replace(candidate(model(0)), trials=trials))
     experiment = registry.server.client.get_run(version.run_id).info.experiment_id
-    runs = registry.server.client.search_runs(
+    runs = mlflow_of(registry).search_runs(
         [experiment], f"tags.mlflow.parentRunId = '{version.run_id}'"
     )
     found = {
