@@ -11,18 +11,20 @@ from numpy.typing import NDArray
 # [n, 2]: the number of each row in its request, from 0 on, and the rows that this request had.
 Numbering = NDArray[np.int64]
 
+_ALONE: Numbering = np.array([[0, 1]])  # most requests have one row: they share its numbering
+_ALONE.flags.writeable = False
+
 
 def number_rows(requests: Sequence[str]) -> Numbering:
     """Return the numbering of rows [n] of these requests, each of which is there as a whole."""
-    lengths = [len(list(run)) for _, run in groupby(requests)]
-    none = np.empty((0, 2), np.int64)
-    return np.concatenate([none, *map(_numbers_of_run, lengths)])
-
-
-def _numbers_of_run(rows: int) -> Numbering:
-    numbers = np.arange(rows)
-    count = np.full(rows, rows)
-    return np.column_stack((numbers, count))
+    if len(requests) == 1:
+        return _ALONE
+    runs = [len(list(run)) for _, run in groupby(requests)]
+    lengths = np.array(runs, np.int64)
+    counts = np.repeat(lengths, lengths)
+    first_rows = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    numbers = np.arange(len(counts)) - first_rows
+    return np.column_stack((numbers, counts))
 
 
 def missing_rows(numbering: Numbering) -> Iterator[tuple[int, int]]:
