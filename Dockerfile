@@ -29,13 +29,17 @@ RUN uv export --quiet --frozen --no-default-groups --group image --no-emit-proje
       --no-header --no-annotate --output-file requirements.txt
 
 # Cached by what it installs: neither code nor a line of pyproject.toml makes this layer anew.
+# What never runs here stays out: tests of libraries, and the jars of Ray's Java workers (180 MB).
 FROM tools AS libraries
 COPY --from=requirements /build/requirements.txt ./
 RUN --mount=type=secret,id=netrc,target=/root/.netrc \
     --mount=type=secret,id=certificates,target=/etc/ssl/certs/ca-certificates.crt \
     uv venv --quiet /opt/vigil && \
     uv pip sync --python /opt/vigil/bin/python --require-hashes --only-binary :all: \
-      requirements.txt
+      requirements.txt && \
+    cd /opt/vigil/lib/python3.*/site-packages && \
+    find . -type d \( -name test -o -name tests \) -prune -exec rm -r {} + && \
+    find ray/jars -type f -delete
 
 FROM libraries AS code
 COPY pyproject.toml README.md LICENSE ./
