@@ -144,6 +144,20 @@ def _ingress(settings: PlatformFields) -> Iterator[str]:
         yield f"serve.auth = 'off': with ingress {settings.ingress} anybody could call"
 
 
+def _upgrade(settings: PlatformFields) -> Iterator[str]:
+    if settings.upgrade_strategy == "NewCluster":
+        return
+    if settings.ingress != "gateway":
+        yield (
+            "upgradeStrategy: step by step requests are led by a Gateway alone: set ingress"
+            " gateway, or NewCluster"
+        )
+    step = settings.upgrade_step_percent
+    surge = settings.upgrade_surge_percent
+    if step > surge:
+        yield f"upgradeStepPercent: {step} is more than upgradeSurgePercent, {surge}"
+
+
 def _model_names(settings: PlatformFields) -> Iterator[str]:
     rooms = (settings.serve, settings.drift, settings.train)
     if len({room.model_name for room in rooms}) > 1:
@@ -262,6 +276,7 @@ _ANYWHERE: tuple[_Check, ...] = (
     _schedule,
     _without_folder,
     _ingress,
+    _upgrade,
     _model_names,
     _receiver,
     _delivery,

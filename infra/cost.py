@@ -23,7 +23,7 @@ from infra.growth import (
     SHARD_RPS,
     Capacity,
 )
-from infra.prices import PRICE_DATE, PRICE_SOURCE, PRICES, price
+from infra.prices import PRICES, price
 from infra.settings import PlatformSettings
 from infra.stack_settings import ROOT, read_files
 
@@ -59,6 +59,15 @@ or {SHARD_MB:g} MB a second
 - nodes have {NODE_CPUS} vCPU, one for the system; half of them are spot, \
 at {price("spot share"):.0%} of the price
 """
+_PRICES_HEAD = """## Prices
+
+AWS' list prices on demand in us-east-1, each with the day that it is of. Other regions cost some \
+per cent more; discounts,
+support and taxes are not in them. AWS' own list could not be reached. Change them in \
+`infra/prices.py`.
+
+| what | USD | per | of | read in |
+|---|---:|---|---|---|"""
 
 
 def cost_page(environments: dict[str, PlatformSettings]) -> str:
@@ -94,11 +103,10 @@ def _growth_row(needed: Capacity) -> str:
 
 
 def _prices() -> Iterator[str]:
-    yield "## Prices\n"
-    yield f"{PRICE_SOURCE}. Date: {PRICE_DATE}. Change them in `infra/prices.py`.\n"
-    yield "| what | USD | per |\n|---|---:|---|"
-    for name, (usd, unit) in PRICES.items():
-        yield f"| {name} | {usd:g} | {unit} |"
+    yield _PRICES_HEAD
+    for name, found in PRICES.items():
+        source = f"{found.source.day} | {found.source.name}"
+        yield f"| {name} | {found.usd:g} | {found.unit} | {source} |"
 
 
 def write_cost_page(path: Path = ROOT / "docs" / "cost.md") -> None:

@@ -12,7 +12,8 @@ import click
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 
-from infra.fields import PROJECT, ROOM_SETTINGS
+from infra.fields import ROOM_SETTINGS
+from infra.place_fields import PROJECT
 from infra.settings import PlatformSettings
 from infra.stack_keys import ROOM_SECRETS, SECRET_KEYS, declared_keys
 from infra.stack_settings import ROOT
@@ -65,8 +66,8 @@ _BOUND_SIGNS = {
 _PAGE_HEAD = """# Settings
 
 Written by `make settings` from the fields of `serve/settings.py`, `drift/settings.py`, \
-`train/settings.py` and
-`infra/fields.py`; a test fails when it is stale.
+`train/settings.py`,
+`infra/place_fields.py` and `infra/fields.py`; a test fails when it is stale.
 
 A setting of a room has three names: its key in a stack (`pulumi config set --path \
 vigil:serve.maxRows 100`) and, without

@@ -7,20 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import ceil
-from typing import ClassVar, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
 from drift.settings import DriftSettings
-from infra.arns import AwsPlace
-from infra.field_types import Blocks, ClosedBlocks, InstanceTypes, RetentionDays, Zones
-from infra.tags import Tags
+from infra.field_types import Blocks
+from infra.place_fields import PlaceFields
 from serve.settings import ServeSettings
 from train.settings import TrainSettings
 from vigil.room_settings import RoomSettings
 
-PROJECT = "vigil"
 ROOM_SETTINGS: Mapping[str, type[RoomSettings]] = {
     "serve": ServeSettings,
     "drift": DriftSettings,
@@ -28,21 +25,11 @@ ROOM_SETTINGS: Mapping[str, type[RoomSettings]] = {
 }
 
 
-class PlatformFields(BaseModel):
-    """Fields of one environment: its infrastructure, and what the rooms in it are told.
+class PlatformFields(PlaceFields):
+    """Fields of one environment: where it is, what runs there, and what its rooms are told.
 
     Each is checked by itself; `PlatformSettings` checks them together.
-
-    Keys in Pulumi's configuration are the camelCase of these names.
     """
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        alias_generator=to_camel,
-        validate_by_name=True,
-        validate_by_alias=True,
-    )
 
     serve: ServeSettings = Field(
         default_factory=ServeSettings.from_values,
@@ -55,125 +42,6 @@ class PlatformFields(BaseModel):
     train: TrainSettings = Field(
         default_factory=TrainSettings.from_values,
         description="what training is told",
-    )
-
-    environment: str = Field(pattern=r"^[a-z][a-z0-9-]{1,15}$", description="name of the stack")
-    target: Literal["aws", "kubernetes"] = Field(
-        default="aws",
-        description="aws: all from nothing; kubernetes: the cluster of the kubeconfig",
-    )
-    owner: str = Field(
-        default="",
-        description="tag Owner: who answers for the platform (required on aws)",
-    )
-    cost_center: str = Field(default="", description="tag CostCenter: who pays (required on aws)")
-    protect: bool = Field(
-        default=False,
-        description="refuse to delete or replace what holds data; deletion protection",
-    )
-    chart_repository: str = Field(
-        default="",
-        pattern=r"^((https?|oci)://\S+)?$",
-        description=(
-            "repository (https:// or oci://) that has all Helm charts; empty: each from its"
-            " project's own"
-        ),
-    )
-    image_registry: str = Field(
-        default="",
-        pattern=r"^([a-z0-9.-]+(:\d+)?(/[a-z0-9._/-]+)?)?$",
-        description=(
-            "registry that mirrors the images of the charts, such as mirror.example.com/hub;"
-            " empty: their own"
-        ),
-    )
-    delete_crds: bool = Field(
-        default=False,
-        description=(
-            "target kubernetes: KubeRay's kinds go with the stack, and all Ray objects of the"
-            " cluster with them"
-        ),
-    )
-    ready_timeout_s: int = Field(
-        default=900,
-        ge=0,
-        description=(
-            "seconds in which an update waits until the service answers; 0: it does not wait"
-        ),
-    )
-
-    account_id: str = Field(
-        default="",
-        pattern=r"^(\d{12})?$",
-        description="AWS account; the provider refuses any other (required on aws)",
-    )
-    region: str = Field(
-        default="eu-west-1",
-        pattern=r"^[a-z]{2}(-[a-z]+)+-\d$",
-        description="AWS region",
-    )
-    zones: Zones = Field(
-        default=("a", "b"),
-        description="letters of two or three availability zones",
-    )
-    vpc_cidr: str = Field(default="10.20.0.0/16", description="addresses of the VPC, /16 to /20")
-    service_cidr: str = Field(
-        default="172.20.0.0/16",
-        description="addresses of Kubernetes services",
-    )
-    peer_cidrs: Blocks = Field(
-        default=(),
-        description="blocks that the VPC will be connected to; must not overlap it",
-    )
-    nat_per_zone: bool = Field(default=False, description="a NAT gateway per zone instead of one")
-    interface_endpoints: tuple[str, ...] = Field(
-        default=("ecr.api", "ecr.dkr", "sts", "logs"),
-        description="AWS services that are reached inside the VPC (S3 always is)",
-    )
-    log_retention_days: RetentionDays = Field(
-        default=30,
-        description="days that flow logs and control-plane logs are kept",
-    )
-
-    kubernetes_version: str = Field(
-        default="1.35",
-        pattern=r"^1\.\d+$",
-        description="version of the EKS control plane",
-    )
-    public_access_cidrs: ClosedBlocks = Field(
-        default=(),
-        description="who may reach the cluster's API from outside; none: private only",
-    )
-    admin_principals: tuple[str, ...] = Field(
-        default=(),
-        description="ARNs of IAM roles that administer the cluster, "
-        "that of whoever runs `pulumi up` included "
-        "(required on aws without githubRepository)",
-    )
-    viewer_principals: tuple[str, ...] = Field(
-        default=(),
-        description="ARNs of IAM roles that may look into the cluster",
-    )
-    nodes: Literal["karpenter", "auto", "static"] = Field(
-        default="karpenter",
-        description="who adds nodes: Karpenter, EKS Auto Mode, nobody",
-    )
-    system_instance_types: InstanceTypes = Field(
-        default=("m6i.large",),
-        description="instance types of the system node group",
-    )
-    ray_instance_types: InstanceTypes = Field(
-        default=("m6i.2xlarge",),
-        description="instance types of the static Ray node groups",
-    )
-    ray_node_cpu_limit: int = Field(
-        default=64,
-        ge=4,
-        description="most CPUs that Karpenter buys per node pool",
-    )
-    spot_serving: bool = Field(
-        default=True,
-        description="serving replicas may run on spot capacity beside on-demand capacity",
     )
 
     image: str = Field(
@@ -211,6 +79,30 @@ class PlatformFields(BaseModel):
     haproxy: bool = Field(
         default=True,
         description="Ray Serve's HAProxy mode; off: its default proxy",
+    )
+    upgrade_strategy: Literal["NewCluster", "NewClusterWithIncrementalUpgrade"] = Field(
+        default="NewCluster",
+        description=(
+            "how a second Ray cluster takes over: at once, or step by step through a Gateway that"
+            " KubeRay makes (needs ingress gateway)"
+        ),
+    )
+    upgrade_step_percent: int = Field(
+        default=10,
+        ge=1,
+        le=100,
+        description="share of the requests that moves to the second cluster in a step",
+    )
+    upgrade_interval_s: int = Field(
+        default=30,
+        ge=1,
+        description="seconds between two steps",
+    )
+    upgrade_surge_percent: int = Field(
+        default=100,
+        ge=1,
+        le=100,
+        description="share of its replicas that the second cluster starts before requests move",
     )
     train_schedule: str = Field(
         default="",
@@ -354,31 +246,6 @@ class PlatformFields(BaseModel):
     )
     budget_email: str = Field(default="", description="who is alarmed; empty: no budget is made")
 
-    bucket_purposes: ClassVar[tuple[str, ...]] = ("models", "data", "captured", "charts", "logs")
-
-    @property
-    def name(self) -> str:
-        """Prefix of every name: `vigil-dev`."""
-        return f"{PROJECT}-{self.environment}"
-
-    @property
-    def on_aws(self) -> bool:
-        return self.target == "aws"
-
-    @property
-    def place(self) -> AwsPlace:
-        """The account and region of everything on AWS."""
-        return AwsPlace(self.account_id, self.region)
-
-    @property
-    def tags(self) -> Tags:
-        return Tags(self.environment, self.owner, self.cost_center)
-
-    @property
-    def lease_table(self) -> str:
-        """Name of the DynamoDB table by which consumers share the shards of a stream."""
-        return f"{self.name}-leases"
-
     @property
     def needs_balancer_controller(self) -> bool:
         """Whether a controller of ours makes load balancers: Auto Mode brings one."""
@@ -393,7 +260,3 @@ class PlatformFields(BaseModel):
         at_rest = ceil(self.serve.min_replicas / self.min_workers)
         under_load = ceil(self.serve.max_replicas / self.max_workers)
         return self.replicas_per_worker or max(at_rest, under_load)
-
-    def bucket(self, purpose: str) -> str:
-        """Name of a bucket: known before it exists, and unique by the account."""
-        return f"{self.name}-{purpose}-{self.account_id}-{self.region}"

@@ -18,9 +18,9 @@ from typing import IO
 
 import click
 
-from infra.fields import PROJECT
 from infra.manifests import all_objects
 from infra.manifests.bindings import Bindings
+from infra.place_fields import PROJECT
 from infra.preflight import PodTotals, totals_by_namespace
 from infra.settings import PlatformSettings
 from infra.stack_settings import ROOT, read_files

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil
 
 import yaml
 
@@ -17,6 +18,7 @@ from vigil.room_settings import SETTINGS_FILE, Effect, fields_from_keys
 
 CLUSTER_START_S = 600  # nodes, image and model of a second cluster, at most
 IN_PLACE = "in place"
+_STRATEGY = ("upgradeStrategy", "type")
 _WORKER_COUNTS = ("replicas", "minReplicas", "maxReplicas")
 _RECONFIGURED = ("status_code", "health_check_period_s", "graceful_shutdown_timeout_s")
 
@@ -39,7 +41,18 @@ def ray_service_changes(old: JsonObject, new: JsonObject) -> Iterator[RayChange]
     yield from _second_cluster(before, after)
     yield from _group_changes(before["rayClusterConfig"], after["rayClusterConfig"])
     for path in differing_paths(_rest(before), _rest(after)):
-        yield _in_place(path)
+        yield _way_in(after) if path == _STRATEGY else _in_place(path)
+
+
+def _way_in(spec: JsonObject) -> RayChange:
+    """Step by step KubeRay's own Gateway leads to the clusters; else that of the stack does."""
+    gateway = "vigil-gateway, which KubeRay makes" if _is_incremental(spec) else "the stack's own"
+    what = f"{'.'.join(_STRATEGY)} (requests come through another Gateway, {gateway})"
+    return RayChange(Effect.REPLACEMENT, what)
+
+
+def _is_incremental(spec: JsonObject) -> bool:
+    return spec["upgradeStrategy"]["type"] == "NewClusterWithIncrementalUpgrade"
 
 
 def _in_place(path: ObjectPath) -> RayChange:
@@ -73,9 +86,27 @@ def _second_cluster(old: JsonObject, new: JsonObject) -> Iterator[RayChange]:
     before = old["rayClusterConfig"]
     paths = list(_new_cluster_paths(before, new["rayClusterConfig"]))
     if paths:
-        seconds = CLUSTER_START_S + int(new.get("rayClusterDeletionDelaySeconds", 60))
-        what = ", ".join(map(".".join, paths))
+        delay_s = int(new.get("rayClusterDeletionDelaySeconds", 60))
+        seconds = CLUSTER_START_S + _migration_s(new) + delay_s
+        what = ", ".join(map(".".join, paths)) + _migration(new)
         yield RayChange(Effect.SECOND_CLUSTER, what, _size(before), seconds)
+
+
+def _migration(spec: JsonObject) -> str:
+    """How requests move to the second cluster, where they do not at once."""
+    if not _is_incremental(spec):
+        return ""
+    options = spec["upgradeStrategy"]["clusterUpgradeOptions"]
+    step = f"{options['stepSizePercent']} %"
+    return f" (requests move by {step} every {options['intervalSeconds']} s)"
+
+
+def _migration_s(spec: JsonObject) -> int:
+    if not _is_incremental(spec):
+        return 0
+    options = spec["upgradeStrategy"]["clusterUpgradeOptions"]
+    steps = ceil(100 / options["stepSizePercent"])
+    return steps * int(options["intervalSeconds"])
 
 
 def _new_cluster_paths(old: JsonObject, new: JsonObject) -> Iterator[ObjectPath]:

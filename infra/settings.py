@@ -11,7 +11,8 @@ from pydantic import ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from infra.conflicts import find_conflicts
-from infra.fields import PROJECT, ROOM_SETTINGS, PlatformFields
+from infra.fields import ROOM_SETTINGS, PlatformFields
+from infra.place_fields import PROJECT
 from infra.stack_keys import MOVED_KEYS, ROOM_SECRETS, declared_keys
 from vigil.errors import BadSettings
 from vigil.json_types import Fields, JsonObject

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from infra.fields import PROJECT
+from infra.place_fields import PROJECT
 from infra.settings import PlatformSettings, settings_from
 from infra.stack_keys import OPTIONAL_SECRETS, SECRET_KEYS, declared_keys, needed_secrets
 from vigil.errors import BadSettings

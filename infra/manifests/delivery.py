@@ -95,9 +95,9 @@ def ingress_manifests(settings: PlatformSettings) -> Manifests:
     """Port 8000 and nothing else; the Ray dashboard is for `kubectl port-forward`."""
     if settings.ingress == "alb":
         return _alb(settings)
-    if settings.ingress == "gateway":
+    if settings.ingress == "gateway" and settings.upgrade_strategy == "NewCluster":
         return _gateway(settings)
-    return []
+    return []  # KubeRay makes a Gateway of its own, if any
 
 
 def _alb(settings: PlatformSettings) -> Manifests:

@@ -124,11 +124,24 @@ def _ray_object(kind: str, name: str, spec: Manifest) -> Manifest:
 def _service_spec(settings: PlatformSettings, cluster: Manifest) -> Manifest:
     return {
         "serveConfigV2": yaml.safe_dump(serve_config(settings), sort_keys=True),
-        "upgradeStrategy": {"type": "NewCluster"},
+        "upgradeStrategy": _upgrade_strategy(settings),
         "rayClusterDeletionDelaySeconds": WORKER_GRACE_S,
         "excludeHeadPodFromServeSvc": True,  # the head runs no replica: through it is an extra hop
         "rayClusterConfig": cluster,
     }
+
+
+def _upgrade_strategy(settings: PlatformSettings) -> Manifest:
+    strategy = settings.upgrade_strategy
+    if strategy == "NewCluster":
+        return {"type": strategy}
+    options = {
+        "gatewayClassName": settings.gateway_class,
+        "stepSizePercent": settings.upgrade_step_percent,
+        "intervalSeconds": settings.upgrade_interval_s,
+        "maxSurgePercent": settings.upgrade_surge_percent,
+    }
+    return {"type": strategy, "clusterUpgradeOptions": options}
 
 
 def _serving_groups(settings: PlatformSettings) -> Iterator[Manifest]:

@@ -33,6 +33,14 @@ VARIANTS = [
             "serve": {"grpc_port": 9001},
         },
     ),
+    (
+        "dev",
+        {
+            "ingress": "gateway",
+            "hostname": "vigil.example",
+            "upgrade_strategy": "NewClusterWithIncrementalUpgrade",
+        },
+    ),
     ("dev", {"shared_folder": False, "admission": "deny"}),
     ("dev", {"nodes": "static", "haproxy": False, "spot_serving": False, "monitoring": False}),
     (

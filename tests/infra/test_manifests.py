@@ -58,6 +58,25 @@ def test_the_console_links_to_what_the_stack_names() -> None:
     assert serve.links == {"Grafana": "https://grafana.example.com/dashboards"}
 
 
+def test_a_second_cluster_takes_over_at_once_or_step_by_step() -> None:
+    at_once = ray.ray_service(settings_of("prod"), BOUND)["spec"]["upgradeStrategy"]
+    assert at_once == {"type": "NewCluster"}
+    changes = {
+        "ingress": "gateway",
+        "gateway_class": "internal",
+        "upgrade_strategy": "NewClusterWithIncrementalUpgrade",
+        "upgrade_surge_percent": 50,
+    }
+    spec = ray.ray_service(settings_of("prod", **changes), BOUND)["spec"]
+    assert spec["upgradeStrategy"]["clusterUpgradeOptions"] == {
+        "gatewayClassName": "internal",
+        "stepSizePercent": 10,
+        "intervalSeconds": 30,
+        "maxSurgePercent": 50,
+    }
+    assert spec["rayClusterConfig"]["enableInTreeAutoscaling"]  # KubeRay refuses it without
+
+
 def test_haproxy_keeps_the_limits_of_the_settings() -> None:
     platform = settings_of("prod")
     values = {one["name"]: one.get("value") for one in ray_config.ray_variables(platform)}

@@ -98,6 +98,38 @@ def test_a_new_image_makes_a_second_cluster() -> None:
     assert only(found, "rolling pods")[0].where == "Deployment/vigil-tracking/mlflow"
 
 
+STEP_BY_STEP = {
+    "ingress": "gateway",
+    "upgrade_strategy": "NewClusterWithIncrementalUpgrade",
+    "upgrade_step_percent": 30,
+    "upgrade_interval_s": 20,
+}
+
+
+def test_requests_move_to_a_second_cluster_step_by_step_where_a_stack_asks_for_it() -> None:
+    found = compare_renderings(with_(**STEP_BY_STEP), with_(**STEP_BY_STEP, image_tag="0.2.0"))
+    (second,) = only(found, "second cluster")
+    assert second.what.endswith("(requests move by 30 % every 20 s)")
+    assert second.seconds == 780 + 4 * 20
+
+
+def test_another_way_of_upgrades_has_another_gateway_and_makes_no_second_cluster() -> None:
+    at_once = with_(ingress="gateway")
+    step_by_step = with_(**STEP_BY_STEP)
+    assert {
+        "delivery/gateway-vigil-vigil.yaml",
+        "delivery/httproute-vigil-vigil.yaml",
+    } == at_once.keys() - step_by_step.keys()
+    for files, gateway in (
+        ((at_once, step_by_step), "vigil-gateway, which KubeRay makes"),
+        ((step_by_step, at_once), "the stack's own"),
+    ):
+        found = compare_renderings(*files)
+        assert not only(found, "second cluster")
+        (replaced,) = only(found, "replacement")
+        assert gateway in replaced.what
+
+
 @pytest.mark.parametrize(
     ("values", "where", "effect"),
     [

@@ -360,6 +360,18 @@ def test_the_github_backend_and_streams_are_switched_on_by_a_stack_alone() -> No
             {"sharedFolder": False, "serve": {"streamSource": "file:/a"}},
             "serve.streamSource .*: without sharedFolder",
         ),
+        (
+            {"upgradeStrategy": "NewClusterWithIncrementalUpgrade"},
+            "upgradeStrategy: step by step requests are led by a Gateway alone: set ingress",
+        ),
+        (
+            {
+                "upgradeStrategy": "NewClusterWithIncrementalUpgrade",
+                "upgradeStepPercent": 60,
+                "upgradeSurgePercent": 50,
+            },
+            "upgradeStepPercent: 60 is more than upgradeSurgePercent, 50",
+        ),
         ({"minWorker": 1}, "minWorker: no such key; did you mean minWorkers"),
     ],
 )
