@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
@@ -12,29 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import yaml
 
 from infra.stack_keys import SECRET_KEYS, declared_keys
 from tests.engine.home import DEADLINE_S, Engine
+from tests.engine.remote_sdk import NEEDED, PLUGIN, SDK, THIS_PYTHON, plugged
 from tests.engine.run import Run, kind
 from tests.infra.recorded import ROOT, SECRETS
 
 pytestmark = pytest.mark.timeout(DEADLINE_S)
 
 EXAMPLES = ROOT / "docs" / "examples" / "package"
-PLUGIN = ROOT / "infra" / "package"
-NEEDED = ("rayToken", "apiKeys", "mlflowPassword", "mlflowSecretKey")
-# As far as the example needs it, what `pulumi package add` writes: a name for a remote component.
-SDK = """
-import pulumi
-from pydantic.alias_generators import to_camel
-
-
-class Platform(pulumi.ComponentResource):
-    def __init__(self, name, **inputs):
-        props = {to_camel(key): value for key, value in inputs.items()}
-        super().__init__("vigil:index:Platform", name, {**props, "namespace": None}, remote=True)
-"""
 
 
 def consumer(engine: Engine, language: str, runtime: object) -> Engine:
@@ -42,14 +28,7 @@ def consumer(engine: Engine, language: str, runtime: object) -> Engine:
     folder = Path(tempfile.mkdtemp(dir=engine.folder)) / language
     shutil.copytree(EXAMPLES / language, folder)
     file = folder / "Pulumi.yaml"
-    project = yaml.safe_load(file.read_text())
-    providers = [{"name": "vigil", "path": str(PLUGIN)}]
-    project |= {
-        "runtime": runtime,
-        "packages": {"vigil": str(PLUGIN)},
-        "plugins": {"providers": providers},
-    }
-    file.write_text(yaml.safe_dump(project))
+    plugged(file, runtime)
     state = {"PULUMI_BACKEND_URL": f"file://{folder.parent}"}
     made = replace(engine, project=folder, env=engine.env | state)
     made.must("stack", "init", "local")
@@ -60,8 +39,7 @@ def consumer(engine: Engine, language: str, runtime: object) -> Engine:
 
 def python(engine: Engine, tmp_path: Path) -> tuple[Engine, Mapping[str, str]]:
     (tmp_path / "pulumi_vigil.py").write_text(SDK)
-    runtime = {"name": "python", "options": {"toolchain": "pip", "virtualenv": sys.prefix}}
-    return consumer(engine, "python", runtime), {"PYTHONPATH": str(tmp_path)}
+    return consumer(engine, "python", THIS_PYTHON), {"PYTHONPATH": str(tmp_path)}
 
 
 needs_yaml = pytest.mark.skipif(
