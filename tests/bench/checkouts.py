@@ -1,4 +1,4 @@
-"""Two checkouts side by side: one request, one swap, one training run, as ratios.
+"""Two checkouts side by side: a start, one request, a swap, a training run, as ratios.
 
 `python -m tests.bench.checkouts OTHER` compares this checkout with the one in folder OTHER, which
 has a `.venv` of its own. Only the command and HTTP are used, so the two may differ in all else.
@@ -33,11 +33,12 @@ GOAL = 1.03
 
 @dataclass(frozen=True)
 class Checkout:
-    """The `vigil` command of one checkout, in a home of its own."""
+    """The `vigil` command of one checkout, in a home of its own; `options` are for its training."""
 
     name: str
     root: Path
     home: Path
+    options: tuple[str, ...] = ()
 
     def run(self, *words: str) -> dict[str, object]:
         """Run a command to its end; return what it says as JSON."""
@@ -57,7 +58,7 @@ class Checkout:
     def platform(self, table: Path) -> Iterator[str]:
         """A running platform with a champion, and its URL."""
         port = free_port()
-        self.run("up", "-d", "--data", str(table), "--port", str(port))
+        self.run("up", "-d", "--data", str(table), "--port", str(port), *self.options)
         try:
             yield f"http://127.0.0.1:{port}"
         finally:
@@ -95,10 +96,12 @@ def swap_seconds(url: str) -> float:
 
 def measure(checkout: Checkout, table: Path, row: list[float]) -> dict[str, float]:
     """One round: a platform, requests, swaps and a training run on it."""
+    began = time.perf_counter()
     with checkout.platform(table) as url:
-        figures = {"request": request_seconds(url, row)}
+        figures = {"start": time.perf_counter() - began}
+        figures["request"] = request_seconds(url, row)
         began = time.perf_counter()
-        trained = checkout.run("train", "--data", str(table))
+        trained = checkout.run("train", "--data", str(table), *checkout.options)
         figures["training"] = time.perf_counter() - began
         began = time.perf_counter()
         for i in range(SWAPS):
@@ -113,6 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("other", type=Path)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--options", default="", help="of this checkout's `up --data` and `train`")
     arguments = parser.parse_args()
     taken: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     with tempfile.TemporaryDirectory() as temporary:
@@ -120,7 +124,7 @@ def main() -> None:
         table = folder / "telemetry.csv"
         checkouts = [
             Checkout("other", arguments.other.resolve(), folder / "other"),
-            Checkout("this", ROOT, folder / "this"),
+            Checkout("this", ROOT, folder / "this", tuple(arguments.options.split())),
         ]
         checkouts[1].run("stream", "--to", f"csv:{table}", "--rows", str(ROWS))
         row = [float(value) for value in table.read_text().splitlines()[1].split(",")[:12]]
