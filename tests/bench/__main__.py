@@ -87,19 +87,19 @@ def bench(
     rows: int,
     as_json: bool,
 ) -> None:
-    """Measure: score (the compiled forest beside scikit-learn, ONNX Runtime and treelite),
-    reasons (the features named for an anomaly beside labelled ones), policies (the policy pack
-    over 500 resources), drift (beside naive rules), serving (HTTP beside a do-nothing handler and
-    other servers), lines (rows over one connection, as lines and by gRPC), console (HTTP with
-    none, one and a thousand consoles open), swap (fifty swaps
-    under load, and the shadow), stream (records a second, and what is lost or doubled when the
-    consumer is killed). Only by name: entities (the context
-    of a million), quality (a distributed fit, and features over time, on real
-    tables), incidents (of the Numenta benchmark, beside alerts of rows), training (memory and time
-    for 1 and 20 million rows), load (an open loop against the platform that runs), faults (one
-    after the other on a platform of their own), soak (trends of what processes hold; give it
+    """Measure: score (the compiled forest beside scikit-learn, ONNX Runtime, treelite, tl2cgen and
+    isotree), reasons (the features named for an anomaly beside labelled ones), policies (the policy
+    pack over 500 resources), drift (beside naive rules), serving (HTTP beside a do-nothing handler
+    and other servers), lines (rows over one connection, as lines and by gRPC), console (HTTP with
+    none, one and a thousand consoles open), swap (fifty swaps under load, and the shadow), stream
+    (records a second, and what is lost or doubled when the consumer is killed). Only by name:
+    entities (the context of a million), quality (a distributed fit, and features over time, on
+    real tables), incidents (of the Numenta benchmark, beside alerts of rows), training (memory and
+    time for 1 and 20 million rows), load (an open loop against the platform that runs), faults
+    (one after the other on a platform of their own), soak (trends of what processes hold; give it
     --seconds 3600). Peers are installed into environments of their own."""
     own: dict[str, Callable[[], Any]] = {
+        "score": lambda: _score(write_docs, as_json),
         "serving": lambda: _serving(seconds, write_docs, as_json),
         "lines": lambda: _lines(seconds, write_docs, as_json),
         "console": lambda: _console(seconds, write_docs, as_json),
@@ -127,6 +127,17 @@ def _measure(name: str, as_json: bool) -> list[dict[str, Any]]:
     rows = getattr(importlib.import_module(f"tests.bench.{name}"), name)()
     _tables(as_json, rows)
     return rows
+
+
+def _score(write_docs: bool, as_json: bool) -> list[dict[str, Any]]:
+    from tests.bench import report, score
+
+    found = score.measure()
+    rows, ratios = score.figures(found), score.ratios(found)
+    if write_docs:
+        report.write_section(report.DOCS, score.TITLE, score.page(found))
+    _tables(as_json, rows, [ratio.row() for ratio in ratios])
+    return rows + [ratio.to_json() for ratio in ratios]
 
 
 def _drift(windows: int, trials: int, write_docs: bool, as_json: bool) -> list[dict[str, Any]]:
