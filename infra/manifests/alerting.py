@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from infra.fields import PlatformFields
-from infra.manifests.bindings import MONITORING_NAMESPACE
+from infra.manifests.bindings import MONITORING_NAMESPACE, PLATFORM_PRIORITY
 from vigil.json_types import JsonObject
 
 ALERT_RECEIVER_SECRET = "alert-receiver"  # name of a Secret
@@ -29,7 +29,7 @@ _INTEGRATIONS: Mapping[str, tuple[str, str]] = {
 
 def alertmanager_values(settings: PlatformFields) -> JsonObject:
     """The chart's values of Alertmanager. The receiver's URL or key is in a file, from a Secret."""
-    spec: JsonObject = {"retention": "120h"}
+    spec: JsonObject = {"retention": "120h", "priorityClassName": PLATFORM_PRIORITY}
     if settings.alert_receiver == "none":
         return {"alertmanagerSpec": spec}
     spec["secrets"] = [ALERT_RECEIVER_SECRET]

@@ -13,8 +13,10 @@ from infra.manifests.bindings import (
     ARGOCD_NAMESPACE,
     MONITORING_NAMESPACE,
     OPERATORS_NAMESPACE,
+    PLATFORM_PRIORITY,
     RAY_NAMESPACE,
     TRACKING_NAMESPACE,
+    TRAINING_PRIORITY,
     Bindings,
 )
 from infra.manifests.incidents import incident_manifests
@@ -38,8 +40,6 @@ _SECURITY_LEVELS = {
 # A claim of a class that waits for its first pod is bound only after `pulumi up` has gone on.
 _NO_WAIT = {"pulumi.com/skipAwait": "true"}
 DATABASE_CONFIG = "database"
-PLATFORM_PRIORITY = "vigil-platform"
-TRAINING_PRIORITY = "vigil-training"
 _PRIORITIES = {
     PLATFORM_PRIORITY: {
         "value": 100_000,

@@ -1,4 +1,4 @@
-"""What is known only once AWS has made it, and where things are."""
+"""What is known only once AWS has made it, and the names by which objects find each other."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ TRACKING_NAMESPACE = "vigil-tracking"
 MONITORING_NAMESPACE = "vigil-monitoring"
 OPERATORS_NAMESPACE = "vigil-operators"
 ARGOCD_NAMESPACE = "argocd"
+# Names of the classes of priority.
+PLATFORM_PRIORITY = "vigil-platform"
+TRAINING_PRIORITY = "vigil-training"
 
 
 @dataclass(frozen=True)

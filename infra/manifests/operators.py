@@ -15,6 +15,7 @@ from infra.manifests.bindings import (
     ARGOCD_NAMESPACE,
     MONITORING_NAMESPACE,
     OPERATORS_NAMESPACE,
+    PLATFORM_PRIORITY,
     RAY_NAMESPACE,
 )
 from infra.settings import PlatformSettings
@@ -64,6 +65,9 @@ _KUBERAY_VALUES: JsonObject = {
     # Rights in Vigil's namespace alone, which is the one that it watches.
     "singleNamespaceInstall": True,
     "watchNamespace": [RAY_NAMESPACE],
+    # Else the pods of a second cluster may take its place on a full node, and nobody ends the
+    # change that made them.
+    "priorityClassName": PLATFORM_PRIORITY,
     # A key that is missing here would be the chart's own: a limit of 100m.
     "resources": {
         "requests": {"cpu": "100m", "memory": "512Mi"},
@@ -91,6 +95,7 @@ _PROMETHEUS_VALUES: JsonObject = {
             "serviceMonitorSelectorNilUsesHelmValues": False,
             "retention": "15d",
             "retentionSize": "45GB",
+            "priorityClassName": PLATFORM_PRIORITY,
             "storageSpec": {"volumeClaimTemplate": {"spec": _DISK_CLAIM}},
         }
     },
@@ -318,7 +323,9 @@ _NOTIFICATIONS = {
         ),
     },
 }
+_ARGOCD_GLOBAL: JsonObject = {"priorityClassName": PLATFORM_PRIORITY}
 _ARGOCD_VALUES: JsonObject = {
+    "global": _ARGOCD_GLOBAL,
     "dex": {"enabled": False},
     "configs": {
         "cm": {
@@ -345,6 +352,6 @@ def _argocd_images(settings: PlatformSettings) -> JsonObject:
     if not settings.image_registry:
         return {}
     return {
-        "global": {"image": _image(settings, "quay.io/argoproj/argocd")},
+        "global": {**_ARGOCD_GLOBAL, "image": _image(settings, "quay.io/argoproj/argocd")},
         "redis": {"image": _image(settings, "public.ecr.aws/docker/library/redis")},
     }

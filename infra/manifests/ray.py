@@ -11,8 +11,7 @@ from typing import Any
 
 import yaml
 
-from infra.manifests.base import TRAINING_PRIORITY
-from infra.manifests.bindings import RAY_NAMESPACE, Bindings
+from infra.manifests.bindings import RAY_NAMESPACE, TRAINING_PRIORITY, Bindings
 from infra.manifests.incidents import with_database
 from infra.manifests.parts import (
     CONTAINER_SECURITY,

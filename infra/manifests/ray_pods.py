@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.manifests.base import PLATFORM_PRIORITY, TRAINING_PRIORITY
+from infra.manifests.bindings import PLATFORM_PRIORITY, TRAINING_PRIORITY
 from infra.manifests.parts import (
     HOME_PATH,
     POD_SECURITY,

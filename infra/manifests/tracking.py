@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from infra.manifests.base import DATABASE_CONFIG, PLATFORM_PRIORITY, volume_claim
-from infra.manifests.bindings import TRACKING_NAMESPACE
+from infra.manifests.base import DATABASE_CONFIG, volume_claim
+from infra.manifests.bindings import PLATFORM_PRIORITY, TRACKING_NAMESPACE
 from infra.manifests.parts import (
     POD_SECURITY,
     Manifest,

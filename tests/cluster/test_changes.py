@@ -120,7 +120,7 @@ def test_a_scale_up_gets_its_worker_from_a_training(
 
 def _filler(platform: Platform) -> dict[str, Any]:
     """Pods of the rank of training, more than the node holds."""
-    from infra.manifests.base import TRAINING_PRIORITY
+    from infra.manifests.bindings import TRAINING_PRIORITY
     from infra.manifests.parts import CONTAINER_SECURITY, POD_SECURITY
 
     container = {

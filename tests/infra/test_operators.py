@@ -35,6 +35,21 @@ def test_the_operator_has_rights_in_one_namespace_and_no_limit_of_the_charts_own
     assert values["resources"]["limits"]["cpu"] == "1"
 
 
+def test_what_works_for_the_platform_makes_way_for_none_of_its_pods() -> None:
+    operator = of("local")["kuberay-operator"].values
+    monitoring = of("prod")["kube-prometheus-stack"].values
+    specs = (
+        operator,
+        monitoring["prometheus"]["prometheusSpec"],
+        monitoring["alertmanager"]["alertmanagerSpec"],
+        of("prod", delivery="argocd")["argo-cd"].values["global"],
+        of("prod", delivery="argocd", image_registry="mirror.example.com")["argo-cd"].values[
+            "global"
+        ],
+    )
+    assert {spec["priorityClassName"] for spec in specs} == {"vigil-platform"}
+
+
 @pytest.mark.parametrize("stack", STACKS)
 @pytest.mark.parametrize("repository", ["https://charts.example.com", "oci://charts.example.com/x"])
 def test_every_chart_comes_from_the_mirror(stack: str, repository: str) -> None:

@@ -8,8 +8,7 @@ import pytest
 import yaml
 
 from infra.manifests import all_objects, ray
-from infra.manifests.base import PLATFORM_PRIORITY, TRAINING_PRIORITY
-from infra.manifests.bindings import Bindings
+from infra.manifests.bindings import PLATFORM_PRIORITY, TRAINING_PRIORITY, Bindings
 from infra.manifests.parts import Manifest
 from infra.settings import PlatformSettings
 from infra.stack_settings import read_files
