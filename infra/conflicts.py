@@ -19,6 +19,7 @@ _Check = Callable[[PlatformFields], Iterator[str]]
 
 _PRINCIPAL = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:(role|user)/[\w+=,.@/-]+")
 _CRON = re.compile(r"(\S+\s+){4}\S+")
+_DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 _REDIS_URL = re.compile(r"rediss?://")
 _WORKERS = ("minWorkers", "maxWorkers")
 _REPLICAS = ("serve.minReplicas", "serve.maxReplicas")
@@ -158,6 +159,15 @@ def _upgrade(settings: PlatformFields) -> Iterator[str]:
         yield f"upgradeStepPercent: {step} is more than upgradeSurgePercent, {surge}"
 
 
+def _signed_images(settings: PlatformFields) -> Iterator[str]:
+    if settings.image_admission == "off":
+        return
+    if not settings.github_repository:
+        yield "githubRepository: needed with imageAdmission, whose workflow signs the images"
+    if not _DIGEST.search(settings.image):
+        yield "image: NAME@sha256:... is needed with imageAdmission, for a signature is of a digest"
+
+
 def _model_names(settings: PlatformFields) -> Iterator[str]:
     rooms = (settings.serve, settings.drift, settings.train)
     if len({room.model_name for room in rooms}) > 1:
@@ -277,6 +287,7 @@ _ANYWHERE: tuple[_Check, ...] = (
     _without_folder,
     _ingress,
     _upgrade,
+    _signed_images,
     _model_names,
     _receiver,
     _delivery,

@@ -221,6 +221,13 @@ class PlatformFields(PlaceFields):
         default="off",
         description="what the API server does with objects that break a rule of policies/",
     )
+    image_admission: Literal["off", "policy-controller", "kyverno"] = Field(
+        default="off",
+        description=(
+            "who refuses images that no workflow of githubRepository has signed; it must be in the"
+            " cluster"
+        ),
+    )
     delivery: Literal["pulumi", "argocd"] = Field(
         default="pulumi",
         description="who applies the workloads: this program, or Argo CD from git",

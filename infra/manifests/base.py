@@ -27,6 +27,7 @@ from infra.manifests.parts import (
     config_map,
     kube_manifest,
 )
+from infra.manifests.signed_images import namespace_labels, signed_image_manifests
 from infra.settings import PlatformSettings
 
 # Node exporters must see their node; everything else runs restricted.
@@ -85,7 +86,7 @@ def _priority_class(name: str, fields: Manifest) -> Manifest:
 
 def namespace_manifests(settings: PlatformSettings) -> Manifests:
     """The namespaces that these settings use; the API server enforces their Pod Security level."""
-    return [_namespace(name, settings.name) for name in _used_namespaces(settings)]
+    return [_namespace(name, settings) for name in _used_namespaces(settings)]
 
 
 def _used_namespaces(settings: PlatformSettings) -> Iterator[str]:
@@ -96,8 +97,12 @@ def _used_namespaces(settings: PlatformSettings) -> Iterator[str]:
         yield ARGOCD_NAMESPACE
 
 
-def _namespace(name: str, stack: str) -> Manifest:
-    labels = {"app.kubernetes.io/instance": stack, **_security_labels(_SECURITY_LEVELS[name])}
+def _namespace(name: str, settings: PlatformSettings) -> Manifest:
+    labels = {
+        "app.kubernetes.io/instance": settings.name,
+        **_security_labels(_SECURITY_LEVELS[name]),
+        **namespace_labels(settings, name),
+    }
     return kube_manifest("v1", "Namespace", name, None, labels=labels)
 
 
@@ -210,5 +215,6 @@ def foundation_manifests(settings: PlatformSettings, bindings: Bindings) -> Mani
         *database_config(bindings),
         *network_policy_manifests(settings),
         *admission_manifests(settings),
+        *signed_image_manifests(settings),
         *incident_manifests(settings, bindings),
     ]

@@ -22,6 +22,7 @@ def settings_of(stack: str, **changes: Any) -> PlatformSettings:
     return changed(stack, **changes)
 
 
+SIGNED_IMAGE = f"registry.example.com/team/vigil@sha256:{'0' * 64}"
 VARIANTS = [
     *((stack, {}) for stack in STACKS),
     (
@@ -41,7 +42,17 @@ VARIANTS = [
             "upgrade_strategy": "NewClusterWithIncrementalUpgrade",
         },
     ),
-    ("dev", {"shared_folder": False, "admission": "deny"}),
+    (
+        "dev",
+        {
+            "shared_folder": False,
+            "admission": "deny",
+            "image": SIGNED_IMAGE,
+            "image_admission": "kyverno",
+            "github_repository": "example/vigil",
+            "state_bucket": "state",
+        },
+    ),
     ("dev", {"nodes": "static", "haproxy": False, "spot_serving": False, "monitoring": False}),
     (
         "local",

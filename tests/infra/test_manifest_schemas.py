@@ -42,6 +42,8 @@ WITH_SCHEMA_OF_OTHERS = {
     "monitoring.coreos.com/v1",
     "monitoring.coreos.com/v1alpha1",
     "gateway.networking.k8s.io/v1",
+    "policies.kyverno.io/v1",
+    "policy.sigstore.dev/v1beta1",
     "argoproj.io/v1alpha1",
 }
 

@@ -372,6 +372,10 @@ def test_the_github_backend_and_streams_are_switched_on_by_a_stack_alone() -> No
             },
             "upgradeStepPercent: 60 is more than upgradeSurgePercent, 50",
         ),
+        (
+            {"imageAdmission": "kyverno"},
+            "githubRepository: needed with imageAdmission.*image: NAME@sha256:.* is needed",
+        ),
         ({"minWorker": 1}, "minWorker: no such key; did you mean minWorkers"),
     ],
 )
