@@ -87,6 +87,7 @@ def assemble_challenger(
         info=_describe(setup),
         transform=data.transform,
         imputation=data.imputation,
+        categories=data.categories,
     )
 
 
@@ -183,6 +184,7 @@ def judge(
         **_evaluate_on(held_out, challenger, challenger),
         **standalone_metrics(challenger, setup),
         **_held_out_distance(setup.data),
+        **_unknown_words(setup.data),
     }
     rival: dict[str, float] | None = None
     # Another table is another detector: its rows mean nothing to the champion.
@@ -216,6 +218,13 @@ def _held_out_distance(data: TrainingData) -> dict[str, float]:
     fitted = np.sort(data.fit.X, axis=0)
     distances = ks_distances(fitted, data.held_out.X)
     return {"held_out_distance": float(distances.max())}
+
+
+def _unknown_words(data: TrainingData) -> dict[str, float]:
+    """How many rows have a word that the categories do not know, where there are any."""
+    if data.categories is None:
+        return {}
+    return {"unknown_categories": float(sum(data.unknown.values()))}
 
 
 def _test_metrics(challenger: ModelBundle, test: Table | None) -> dict[str, float]:

@@ -19,6 +19,7 @@ from train.table.impute import DEFAULT_MAX_MISSING, Imputing, parse_impute
 from train.table.s3 import is_s3
 from train.table.schema import Columns
 from train.table.transform.grammar import parse_steps
+from train.table.words import parse_category
 from vigil.errors import DataError
 from vigil.json_types import Fields, JsonObject
 
@@ -39,6 +40,7 @@ _ROLES = {
     "features": "features",
     "schema_file": "schema",
     "ignore": "ignore",
+    "categories": "categories",
 }
 
 
@@ -153,6 +155,10 @@ class JobSpec(BaseModel):
         option="schema",
         is_path=True,
     )
+    categories: _Names = _option(
+        None,
+        "features that are words: proto,service:frequency (one-hot where nothing is said)",
+    )
     shuffled: bool = _option(
         False,
         "the rows are in no order of time: hold out random ones, not the latest",
@@ -254,6 +260,8 @@ class JobSpec(BaseModel):
     def columns(self) -> Columns:
         """What it says of the columns of the table."""
         roles = {role: getattr(self, name) for name, role in _ROLES.items()}
+        if self.categories is not None:
+            roles["categories"] = tuple(map(parse_category, self.categories))
         return Columns(**{role: value for role, value in roles.items() if value is not None})
 
     @property
@@ -278,7 +286,7 @@ class JobSpec(BaseModel):
 
     def grouped(self) -> JsonObject:
         """Return the fields as MLflow shows them: the roles of columns are one group."""
-        groups = self.model_dump(exclude={"time", "entity", "features", "schema_file", "ignore"})
+        groups = self.model_dump(exclude=_ROLES.keys() - {"label"})
         return groups | {"columns": {role: getattr(self, name) for name, role in _ROLES.items()}}
 
     def kept(self) -> JsonObject:

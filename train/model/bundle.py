@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import stat
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,9 +19,25 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from train.model.bundle_files import (
+    BUNDLE_FILES,
+    DEFAULT_LIMITS,
+    FOREST_FILE,
+    GOLDEN_FILE,
+    MODEL_FILE,
+    REFERENCE_ARRAYS_FILE,
+    REFERENCE_FILE,
+    THRESHOLD_FILE,
+    TRANSFORM_FILE,
+    BundleLimits,
+    bundle_digest,
+    check_digest,
+    check_files,
+)
 from train.model.forest import CompiledForest
 from train.model.reference import Reference, reference_from_arrays, reference_to_arrays
 from train.model.threshold import Threshold
+from train.table.categories import CategoryCodec, read_categories
 from train.table.impute import Imputation, imputation_of_model
 from train.table.transform.feature_transform import FeatureTransform
 from train.table.transform.fitted import FittedSteps
@@ -34,23 +47,9 @@ from vigil.errors import BundleError, DataError
 from vigil.json_types import JsonObject
 
 BUNDLE_FORMAT = 2  # 2: the drift reference knows correlations and what its floors promise
+# Of a model with categories: a Vigil that does not know them must not take rows without them.
+CATEGORIES_FORMAT = 3
 GOLDEN_TOLERANCE = 1e-9
-FOREST_FILE = "forest.safetensors"
-GOLDEN_FILE = "golden.json"
-MODEL_FILE = "model.json"
-REFERENCE_FILE = "reference.json"
-REFERENCE_ARRAYS_FILE = "reference.safetensors"
-THRESHOLD_FILE = "threshold.json"
-BUNDLE_FILES = (
-    FOREST_FILE,
-    GOLDEN_FILE,
-    MODEL_FILE,
-    REFERENCE_FILE,
-    REFERENCE_ARRAYS_FILE,
-    THRESHOLD_FILE,
-)
-# Only the bundle of a model has it whose transform has learnt something.
-TRANSFORM_FILE = "transform.safetensors"
 _TEXT_FILES = tuple(name for name in BUNDLE_FILES if name.endswith(".json"))
 _ARRAY_FILES = tuple(name for name in BUNDLE_FILES if name.endswith(".safetensors"))
 _FOREST_ARRAYS = {
@@ -74,29 +73,6 @@ _DAMAGE = (
 
 
 @dataclass(frozen=True)
-class BundleLimits:
-    """Largest files of a bundle that are read, in bytes."""
-
-    json_bytes: int = 8 * 2**20
-    array_bytes: int = 512 * 2**20
-
-    def check_listing(self, sizes: Mapping[str, int]) -> None:
-        """Refuse what says by its file names or sizes that it is no bundle, before a byte of it
-        is fetched. Raises BundleError."""
-        _check_names(set(sizes))
-        for name, size in sizes.items():
-            limit = self.of_file(name)
-            if size > limit:
-                raise BundleError(f"{name} has {size} bytes, the limit is {limit}")
-
-    def of_file(self, name: str) -> int:
-        return self.json_bytes if name.endswith(".json") else self.array_bytes
-
-
-DEFAULT_LIMITS = BundleLimits()
-
-
-@dataclass(frozen=True)
 class ModelBundle:
     """A model and all that serving and watching it needs.
 
@@ -105,6 +81,7 @@ class ModelBundle:
     transform: makes the model's rows, whose features are `names`, from what callers have, where
         it looks back in time
     imputation: what stands for values that callers do not have, where some may be missing
+    categories: makes numbers of the words that callers send, before all else
     """
 
     names: tuple[str, ...]
@@ -115,6 +92,17 @@ class ModelBundle:
     info: JsonObject
     transform: FeatureTransform | None = None
     imputation: Imputation | None = None
+    categories: CategoryCodec | None = None
+
+    @property
+    def format(self) -> int:
+        """The oldest format that says all of it."""
+        return BUNDLE_FORMAT if self.categories is None else CATEGORIES_FORMAT
+
+    @property
+    def raw_names(self) -> tuple[str, ...]:
+        """Features of the numeric rows that the transform, if there is one, is given."""
+        return self.names if self.transform is None else self.transform.names
 
     @cached_property
     def unused_columns(self) -> frozenset[str]:
@@ -126,8 +114,10 @@ class ModelBundle:
     def schema_hash(self) -> str:
         """sha256 of the names of what callers send, in order: their rows fit every model that has
         it, whatever its transform makes of them."""
-        names = self.names if self.transform is None else self.transform.names
-        return hashlib.sha256(json.dumps(names).encode()).hexdigest()
+        sent: Any = self.raw_names
+        if self.categories is not None:
+            sent = [self.categories.names, self.categories.words]
+        return hashlib.sha256(json.dumps(sent).encode()).hexdigest()
 
 
 def write_bundle(bundle: ModelBundle, folder: Path) -> str:
@@ -143,28 +133,6 @@ def write_bundle(bundle: ModelBundle, folder: Path) -> str:
     return bundle_digest(folder)
 
 
-def forest_digest(folder: Path) -> str:
-    """Return the sha256 of the forest alone: equal for versions that differ in their threshold
-    only."""
-    return _file_digest(folder / FOREST_FILE)
-
-
-def bundle_digest(folder: Path) -> str:
-    """Return the sha256 over the sorted list of (name, sha256) of the files of the bundle."""
-    whole = hashlib.sha256()
-    has_transform = (folder / TRANSFORM_FILE).exists()
-    names = (*BUNDLE_FILES, TRANSFORM_FILE) if has_transform else BUNDLE_FILES
-    for name in sorted(names):
-        line = f"{name} {_file_digest(folder / name)}\n"
-        whole.update(line.encode())
-    return whole.hexdigest()
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def read_bundle(
     folder: Path, expected_digest: str | None, limits: BundleLimits = DEFAULT_LIMITS
 ) -> ModelBundle:
@@ -173,9 +141,9 @@ def read_bundle(
     `expected_digest` None skips only the comparison of digests. Raises BundleError, saying what
     is wrong, for anything but a sound bundle.
     """
-    _check_files(folder, limits)
+    check_files(folder, limits)
     if expected_digest is not None:
-        _check_digest(folder, expected_digest)
+        check_digest(folder, expected_digest)
     try:
         return _verified(_Parts.read(folder))
     except _DAMAGE as error:
@@ -187,6 +155,7 @@ def read_bundle(
 def _verified(parts: _Parts) -> ModelBundle:
     bundle = parts.bundle()
     bundle.forest.check()
+    _check_categories(bundle)
     _check_golden(bundle, parts.golden_scores)
     return bundle
 
@@ -217,12 +186,18 @@ class _Parts:
             info=dict(self.model["info"]),
             transform=self.transform(),
             imputation=imputation_of_model(self.model, self.names),
+            categories=read_categories(self.model.get("categories")),
         )
 
     def _check_format(self) -> None:
         found = self.model["format"]
-        if found != BUNDLE_FORMAT:
-            raise BundleError(f"bundle format {found!r}; this Vigil reads format {BUNDLE_FORMAT}")
+        has_categories = self.model.get("categories") is not None
+        expected = CATEGORIES_FORMAT if has_categories else BUNDLE_FORMAT
+        if found != expected:
+            raise BundleError(
+                f"bundle format {found!r}; this Vigil reads format {BUNDLE_FORMAT}, and "
+                f"{CATEGORIES_FORMAT} with categories"
+            )
 
     def golden_rows(self) -> Floats:
         return np.array(self.texts[GOLDEN_FILE]["rows"], dtype=np.float64)
@@ -296,6 +271,12 @@ def _step(
     return Step(str(kind), int(rows), str(zone))
 
 
+def _check_categories(bundle: ModelBundle) -> None:
+    categories = bundle.categories
+    if categories is not None and categories.outputs != bundle.raw_names:
+        raise BundleError("the bundle's categories do not make the features of its model")
+
+
 def _write_forest(forest: CompiledForest, folder: Path) -> None:
     arrays = {name: getattr(forest, name) for name in _FOREST_ARRAYS}
     save_file(arrays, folder / FOREST_FILE)
@@ -313,7 +294,7 @@ def _write_json(file: Path, value: JsonObject) -> None:
 
 def _model_values(bundle: ModelBundle) -> JsonObject:
     values = {
-        "format": BUNDLE_FORMAT,
+        "format": bundle.format,
         "names": list(bundle.names),
         "max_samples": bundle.forest.max_samples,
         "trees": bundle.forest.trees,
@@ -325,45 +306,14 @@ def _model_values(bundle: ModelBundle) -> JsonObject:
         values["over_time"] = {"names": list(transform.names), "steps": steps}
     if bundle.imputation is not None:
         values["impute"] = bundle.imputation.to_json()
+    if bundle.categories is not None:
+        values["categories"] = bundle.categories.to_json()
     return values
 
 
 def _golden_values(bundle: ModelBundle) -> JsonObject:
     scores = bundle.forest.score(bundle.golden)
     return {"rows": bundle.golden.tolist(), "scores": scores.tolist()}
-
-
-def _check_names(names: set[str]) -> None:
-    expected = set(BUNDLE_FILES)
-    missing = sorted(expected - names)
-    extra = sorted(names - expected - {TRANSFORM_FILE})
-    if missing:
-        raise BundleError(f"the bundle lacks {', '.join(missing)}")
-    if extra:
-        raise BundleError(f"the bundle has files it should not have: {', '.join(extra)}")
-
-
-def _check_files(folder: Path, limits: BundleLimits) -> None:
-    files = _list_files(folder)
-    limits.check_listing({name: status.st_size for name, status in files.items()})
-    for name, status in files.items():
-        if not stat.S_ISREG(status.st_mode):
-            raise BundleError(f"{name} in the bundle is not a plain file")
-
-
-def _list_files(folder: Path) -> dict[str, os.stat_result]:
-    """Status by file name; a link is not followed."""
-    if not folder.is_dir():
-        return {}
-    return {file.name: file.lstat() for file in folder.iterdir()}
-
-
-def _check_digest(folder: Path, expected: str) -> None:
-    digest = bundle_digest(folder)
-    if digest != expected:
-        raise BundleError(
-            f"bundle digest is {digest[:12]}, the registry says {expected[:12]}: refuse to load it"
-        )
 
 
 def _check_size(forest: CompiledForest, trees: int) -> None:

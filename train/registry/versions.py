@@ -15,13 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from train.model.bundle import (
-    DEFAULT_LIMITS,
-    BundleLimits,
-    ModelBundle,
-    forest_digest,
-    write_bundle,
-)
+from train.model.bundle import ModelBundle, write_bundle
+from train.model.bundle_files import DEFAULT_LIMITS, BundleLimits, forest_digest
 from train.model.skops_forest import load_forest
 from train.registry.cache import BundleCache
 from train.registry.canary import Canary

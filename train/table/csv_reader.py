@@ -100,13 +100,17 @@ class CsvReader:
         )
 
     def _types(self, layout: CsvLayout) -> dict[str, Any]:
-        """An entity is text, whatever it looks like: 007 is not 7, and NA is a name."""
-        if self.columns.entity not in layout.header:
+        """An entity and a category are text, whatever they look like: 007 is not 7, NA a name."""
+        texts = [layout.header.index(name) for name in self._texts if name in layout.header]
+        if not texts:
             return {"na_values": _MISSING_WORDS}
-        entity = layout.header.index(self.columns.entity)
         missing_words = dict.fromkeys(range(layout.width), _MISSING_WORDS)
-        missing_words[entity] = [""]
-        return {"dtype": {entity: "str"}, "na_values": missing_words}
+        missing_words |= {column: [""] for column in texts}
+        return {"dtype": dict.fromkeys(texts, "str"), "na_values": missing_words}
+
+    @property
+    def _texts(self) -> tuple[str, ...]:
+        return self.columns.as_text
 
     def _named(
         self,
@@ -135,7 +139,7 @@ class CsvReader:
         if layout.separator != ";":
             return frame
         for j, name in enumerate(layout.header):
-            if name != self.columns.entity and is_text(frame[j]):
+            if name not in self._texts and is_text(frame[j]):
                 frame[j] = self._column_with_points(frame, j, name)
         return frame
 

@@ -12,10 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from train.table.categories import CategoryCodec
+from train.table.category_counts import learn_categories
 from train.table.checks import check_scanned
 from train.table.default_context import default_context, describe_default, why_not
 from train.table.impute import Imputation, Imputing
 from train.table.reader import CHUNK_VALUES, SPLIT_ROWS, read_head, read_split, split_files
+from train.table.remarks import remarks_on_missing, remarks_on_order, remarks_on_words
 from train.table.roles import TableRoles, clean_columns, recognise_roles
 from train.table.row_making import RowMaking
 from train.table.scan import scan_table
@@ -27,6 +30,7 @@ from train.table.transform.feature_transform import FeatureTransform
 from train.table.transform.fitted import FittedSteps
 from train.table.transform.fitting import fit_steps
 from train.table.transform.grammar import Step, parse_steps
+from train.table.words import DeclaredCategory
 from vigil.errors import DataError
 
 _ALL_ROWS = 2**62
@@ -54,7 +58,8 @@ class Dataset:
     without gaps; transform: what made their features from those of the files; unused: columns of
     the files that are no features; context_columns: those of them that say whose a row is, and of
     when; remarks: what people should know of its columns and their order; over_time: the transform
-    as it is written; imputation: of values that were missing
+    as it is written; imputation: of values that were missing; categories: what makes numbers of
+    words; unknown: how many rows have a word that it does not know, by category
     """
 
     train: Table
@@ -67,6 +72,8 @@ class Dataset:
     remarks: tuple[str, ...] = ()
     over_time: str = ""
     imputation: Imputation | None = None
+    categories: CategoryCodec | None = None
+    unknown: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_table(
@@ -80,6 +87,7 @@ def read_table(
     imputing: Imputing | None = None,
     making: RowMaking | None = None,
     keeps_context: bool = False,
+    keeps_words: bool = False,
     tasks: int = 1,
     on_rows: Callable[[int], None] = lambda _: None,
     fit_share: float = 1.0,
@@ -94,8 +102,9 @@ def read_table(
     (train/table/transform/), None: the default of such rows; it is applied before rows are chosen,
     and its steps learn from the earliest `fit_share` of the rows, in passes over the table before
     the last. With `making` rows are made as a model makes them, whatever else is said of that.
-    With `keeps_context` rows keep their entities and times. `on_rows` gets the number of rows that
-    were read so far.
+    With `keeps_context` rows keep their entities and times, with `keeps_words` the words of their
+    categories, which are learnt in a pass of their own otherwise. `on_rows` gets the number of rows
+    that were read so far.
 
     Raises DataError that names file, line or row, and column of what is wrong. NaN is an error
     unless `allow_missing`, or `imputing` says what stands for it: medians are learnt in a pass
@@ -122,10 +131,10 @@ def read_table(
     if making is not None:
         scan = replace(scan, plan=scan.plan_of(making))
         over_time = making.over_time
-    elif imputing is not None:
-        scan = replace(scan, plan=scan.imputing_plan(imputing))
+    else:
+        scan = scan.learnt(() if keeps_words else roles.categories, imputing)
     scanned = scan.by_default(on_rows) if over_time is None else scan.run(over_time, on_rows)
-    save_schema(_schema_to_keep(scanned.result, roles), roles.columns)
+    save_schema(_schema_to_keep(scanned.result, roles, scan.plan), roles.columns)
     return _dataset(scanned, files, roles, scan.plan)
 
 
@@ -147,6 +156,20 @@ class _TableScan:
     name: str
     fit_share: float
 
+    def learnt(
+        self,
+        declared: Sequence[DeclaredCategory],
+        imputing: Imputing | None,
+    ) -> _TableScan:
+        """Return the scan with what is learnt of words and of missing values before it."""
+        scan = self
+        if declared:
+            categories = learn_categories(self.splits, self.plan.columns, declared)
+            scan = replace(self, plan=replace(self.plan, categories=categories))
+        if imputing is not None:
+            scan = replace(scan, plan=scan.imputing_plan(imputing))
+        return scan
+
     def imputing_plan(self, imputing: Imputing) -> ScanPlan:
         """Return the plan of the passes that follow, with medians of the rows that are there."""
         plan = replace(
@@ -155,19 +178,29 @@ class _TableScan:
             max_rows=min(self.plan.max_rows, _FITTING_ROWS),
         )
         rows = scan_table(self.splits, plan, tasks=self.tasks).sample.rows
-        return replace(self.plan, imputation=imputing.learn(rows))
+        return replace(self.plan, imputation=imputing.learn(rows, self._sent_features))
+
+    @property
+    def _sent_features(self) -> int | None:
+        """How many features callers send, where categories become several columns."""
+        categories = self.plan.categories
+        return None if categories is None else len(categories.names)
 
     def plan_of(self, making: RowMaking) -> ScanPlan:
         """Return the plan of a pass that makes rows as a model does: nothing is learnt for it.
 
         Raises DataError where the table has other features.
         """
-        first = next(self._first_chunks(), None)
+        plan = self.plan
+        if making.categories is not None:
+            columns = replace(plan.columns, categories=making.categories.declared)
+            plan = replace(plan, columns=columns, categories=making.categories)
+        first = next(replace(self, plan=plan)._first_chunks(), None)
         if first is not None:
             making.check_names(first.names, self.name)
         fitted = None if making.transform is None else making.transform.fitted
         return replace(
-            self.plan,
+            plan,
             steps=making.steps,
             fitted=fitted or FittedSteps(),
             imputation=making.imputation,
@@ -222,11 +255,12 @@ class _TableScan:
         return default_context(first, self.splits[0].file) if first is not None else ""
 
     def _first_chunks(self) -> Iterator[Table]:
-        return read_split(
+        chunks = read_split(
             self.splits[0],
             self.plan.columns,
             allow_missing=True,
         )
+        return map(self.plan.numeric, chunks)
 
     def fitted_plan(self, steps: tuple[Step, ...]) -> ScanPlan:
         """Return the plan of the last pass, with `steps` and what they have learnt."""
@@ -267,14 +301,17 @@ def table_roles(files: Sequence[File], columns: Columns) -> TableRoles:
     return recognise_roles(first, columns, file.path)
 
 
-def _schema_to_keep(result: ScanResult, roles: TableRoles) -> Schema:
+def _schema_to_keep(result: ScanResult, roles: TableRoles, plan: ScanPlan) -> Schema:
     """What is enforced from now on: times need not rise unless somebody said so."""
     columns = roles.columns
+    words = plan.categories
+    sent = result.sample.rows.sent if words is None else words.names
     return Schema(
-        result.raw_names,
+        sent or result.raw_names,
         columns.label,
         columns.time if roles.is_time_told else None,
         columns.entity,
+        categories=roles.categories,
     )
 
 
@@ -298,38 +335,16 @@ def _dataset(
         context_columns=roles.context_columns,
         remarks=(
             *roles.remarks,
-            *_remarks_on_order(result, roles),
-            *_remarks_on_missing(result, plan),
+            *remarks_on_order(result, roles),
+            *remarks_on_missing(result, plan),
+            *remarks_on_words(result, plan),
             *scanned.remarks,
         ),
         imputation=plan.imputation,
         over_time=scanned.over_time,
+        categories=plan.categories,
+        unknown=result.unknown,
     )
-
-
-def _remarks_on_missing(result: ScanResult, plan: ScanPlan) -> Iterator[str]:
-    """What stands for how many values of which features."""
-    if plan.imputation is None:
-        return
-    of_feature = zip(
-        result.raw_names,
-        plan.imputation.policies,
-        result.missing.tolist(),
-        strict=True,
-    )
-    for name, policy, count in of_feature:
-        if count:
-            share = f"{count} of {result.rows} values of {name!r}"
-            yield f"{share} are missing: {policy} stands for them"
-
-
-def _remarks_on_order(result: ScanResult, roles: TableRoles) -> Iterator[str]:
-    disorder = result.time_order.disorder
-    if disorder is not None:
-        yield (
-            f"warning: {disorder}: rows are taken in the order of the file, and the last are held "
-            f"out; sort the table, or say --time '{roles.columns.time}' to be told of every one"
-        )
 
 
 def _fingerprint(result: ScanResult, files: Sequence[File]) -> Fingerprint:

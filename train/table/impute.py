@@ -47,10 +47,11 @@ class Imputing:
     policies: Mapping[str, ImputePolicy]
     max_missing: float = DEFAULT_MAX_MISSING
 
-    def learn(self, rows: Table) -> Imputation:
+    def learn(self, rows: Table, features: int | None = None) -> Imputation:
         """Return the imputation of a table, from a sample of its rows with values missing.
 
-        Raises DataError for a feature that is not there, or has no values at all.
+        features: how many are sent, where there are other columns. Raises DataError for a feature
+        that is not there, or has no values at all.
         """
         for feature in self.policies:
             if feature and feature not in rows.names:
@@ -63,6 +64,7 @@ class Imputing:
             tuple(chosen),
             medians,
             self.max_missing,
+            sent=features,
         )
 
 
@@ -70,19 +72,25 @@ class Imputing:
 class Imputation:
     """Policies and medians of d features.
 
-    max_missing: share of the features beyond which a row is refused
+    max_missing: share of the features beyond which a row is refused; sent: how many features a
+    caller sends, of which categories become several columns; None: the d
     """
 
     names: tuple[str, ...]
     policies: tuple[ImputePolicy, ...]
     medians: tuple[float, ...]
     max_missing: float = DEFAULT_MAX_MISSING
+    sent: int | None = None
 
     def refused_rows(self, X: Floats) -> Flags:
         """Return which of the rows [n, d] miss a value that they may not, or too many."""
         missing = np.isnan(X)
-        too_many = missing.mean(axis=1) > self.max_missing
+        too_many = missing.sum(axis=1) / self._features > self.max_missing
         return too_many | self._refused(missing).any(axis=1)
+
+    @property
+    def _features(self) -> int:
+        return len(self.names) if self.sent is None else self.sent
 
     def _refused(self, missing: Flags) -> Flags:
         """Which of the missing values [n, d] may not be missing."""
@@ -98,7 +106,8 @@ class Imputation:
         refused = self._refused(missing)
         if refused.any():
             return CellFlaw(row, int(np.argmax(refused)), IS_MISSING)
-        reason = f"{IS_MISSING}, as are {missing.mean():.0%} of the row: more than may be"
+        share = missing.sum() / self._features
+        reason = f"{IS_MISSING}, as are {share:.0%} of the row: more than may be"
         return CellFlaw(row, int(np.argmax(missing)), reason)
 
     def fill(
@@ -119,19 +128,24 @@ class Imputation:
         return filled
 
     def to_json(self) -> JsonObject:
-        return {
+        values: JsonObject = {
             "names": list(self.names),
             "policies": list(self.policies),
             "medians": list(self.medians),
             "max_missing": self.max_missing,
         }
+        return values if self.sent is None else {**values, "sent": self.sent}
 
     def check(self, names: tuple[str, ...]) -> None:
         """Raise ValueError unless it is one of these features."""
         is_whole = len(self.policies) == len(self.medians) == len(names)
         if self.names != names or not is_whole:
             raise ValueError("the imputation is not that of the features")
-        if not np.isfinite(self.medians).all() or not 0 <= self.max_missing <= 1:
+        if (
+            self._features < 1
+            or not np.isfinite(self.medians).all()
+            or not 0 <= self.max_missing <= 1
+        ):
             raise ValueError("the imputation has values that are none")
 
 
@@ -158,6 +172,7 @@ def read_imputation(stored: JsonObject | None, names: tuple[str, ...]) -> Imputa
         policies=msgspec.convert(stored["policies"], tuple[ImputePolicy, ...]),
         medians=tuple(map(float, stored["medians"])),
         max_missing=float(stored["max_missing"]),
+        sent=msgspec.convert(stored.get("sent"), int | None),
     )
     imputation.check(names)
     return imputation

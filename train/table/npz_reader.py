@@ -37,6 +37,8 @@ def read_npz(
         raise DataError(
             f"{file.path}: an .npz file has no time or entity column; use CSV or Parquet"
         )
+    if columns.categories:
+        raise DataError(f"{file.path}: an .npz file has numbers alone, no categories: use CSV")
     archive = _Archive(file, columns, _load_arrays(file))
     archive.check()
     if "train" in archive.arrays:

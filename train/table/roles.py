@@ -25,6 +25,7 @@ from train.table.role_signs import (
 )
 from train.table.schema import Columns, Schema, infer_schema, read_schema_file
 from train.table.values import ParsedColumn, parse_column
+from train.table.words import DeclaredCategory
 from vigil.errors import DataError
 
 _CHANGE = "--label, --time, --entity, --ignore and --columns say it otherwise"
@@ -36,13 +37,14 @@ class TableRoles:
 
     columns: what the caller said, with what was recognised; unused: all that are no features;
     is_time_told: a time that the caller named must rise, one that was recognised may fall;
-    remarks: what was taken for what, and warnings, for people
+    remarks: what was taken for what, and warnings, for people; categories: features that are words
     """
 
     columns: Columns
     unused: tuple[str, ...] = ()
     is_time_told: bool = True
     remarks: tuple[str, ...] = ()
+    categories: tuple[DeclaredCategory, ...] = ()
 
     @property
     def context_columns(self) -> dict[str, str | None]:
@@ -70,6 +72,7 @@ def recognise_roles(
         tuple(name for name in head if name not in schema.features),
         is_time_told=recognition.time is None,
         remarks=tuple(_remarks(recognition, schema, Path(file).name)),
+        categories=schema.categories,
     )
 
 
@@ -198,7 +201,7 @@ def _remarks(recognition: _Recognition, schema: Schema, file: str) -> Iterator[s
         yield f"{file}: {'; '.join(roles)} ({_CHANGE})"
     if recognition.told.features is not None:
         return
-    for name in schema.features:
+    for name in schema.numbers:
         why = why_suspicious(name, recognition.parsed(name))
         if why:
             yield f"warning: {file}: feature {name!r} {why}; --ignore '{name}' leaves it out"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+from train.table.categories import CategoryCodec
 from train.table.impute import Imputation
 from train.table.transform.feature_transform import FeatureTransform
 from train.table.transform.grammar import Step, parse_steps
@@ -21,18 +22,27 @@ if TYPE_CHECKING:  # reading a table needs no model
 
 @dataclass(frozen=True)
 class RowMaking:
-    """The transform of rows with the raw features `names`, and what stands for missing values."""
+    """The transform of rows with the raw features `names`, and what stands for missing values.
+
+    categories: what makes numbers of words first, where there are any
+    """
 
     names: tuple[str, ...]
     transform: FeatureTransform | None = None
     imputation: Imputation | None = None
+    categories: CategoryCodec | None = None
 
     @classmethod
     def of(cls, bundle: ModelBundle) -> Self:
         """Return how a model makes its rows."""
         transform = bundle.transform
         names = bundle.names if transform is None else transform.names
-        return cls(names, transform, bundle.imputation)
+        return cls(
+            names,
+            transform,
+            bundle.imputation,
+            categories=bundle.categories,
+        )
 
     @property
     def steps(self) -> tuple[Step, ...]:

@@ -7,7 +7,7 @@ that it does not keep never leave it.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -167,6 +167,7 @@ def merge_results(
         test=_merged_tests(former, later),
         extremes=_merged_extremes(former, later),
         missing=former.missing + later.missing,
+        unknown=Counter(former.unknown) + Counter(later.unknown),
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from train.table.words import DeclaredCategory
 from vigil.errors import DataError
 from vigil.home import write_json
 
@@ -21,7 +22,7 @@ class Columns:
 
     label: 1 marks an anomaly; time: strictly rising (per entity); entity: whose row it is;
     features: those to learn from (None: all that have no other role); schema: file of the Schema;
-    ignore: those that are left out
+    ignore: those that are left out; categories: features that are declared to be words
     """
 
     label: str | None = None
@@ -30,22 +31,48 @@ class Columns:
     features: tuple[str, ...] | None = None
     schema: str | None = None
     ignore: tuple[str, ...] = ()
+    categories: tuple[DeclaredCategory, ...] = ()
 
     @property
     def named(self) -> tuple[str, ...]:
         """All columns that the caller speaks of."""
         roles = [name for name in (self.label, self.time, self.entity) if name is not None]
-        return (*roles, *(self.features or ()), *self.ignore)
+        return (*roles, *(self.features or ()), *self.ignore, *self._category_names)
+
+    @property
+    def _category_names(self) -> tuple[str, ...]:
+        return tuple(category.name for category in self.categories)
+
+    @property
+    def as_text(self) -> tuple[str, ...]:
+        """Columns that are text, whatever they look like."""
+        entity = () if self.entity is None else (self.entity,)
+        return (*entity, *self._category_names)
 
 
 @dataclass(frozen=True)
 class Schema:
-    """Columns of a table: `features` are numbers, in the model's order; the others have a role."""
+    """Columns of a table: `features` in the model's order; the others have a role.
+
+    Features are numbers, but those that are `categories`: these are words.
+    """
 
     features: tuple[str, ...]
     label: str | None = None
     time: str | None = None
     entity: str | None = None
+    categories: tuple[DeclaredCategory, ...] = ()
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Features that are words, in the model's order."""
+        names = [category.name for category in self.categories]
+        return tuple(name for name in self.features if name in names)
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """Features that are numbers."""
+        return tuple(name for name in self.features if name not in self.words)
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -106,7 +133,17 @@ class _Inference:
             label,
             roles.time,
             roles.entity,
+            categories=self._categories(features),
         )
+
+    def _categories(self, features: tuple[str, ...]) -> tuple[DeclaredCategory, ...]:
+        """The categories, in the order in which they were declared."""
+        saved = self.saved.categories if self.saved else ()
+        declared = self.columns.categories or saved
+        for name, _ in declared:
+            if name not in features:
+                raise DataError(f"{self.file}: {_why_no_category(name, self.names)}", field=name)
+        return declared
 
     def _roles(self) -> Schema:
         """The columns that are no features: as named by the caller, saved, or recognised."""
@@ -166,6 +203,15 @@ class _Inference:
         return saved.features
 
 
+def _why_no_category(name: str, names: Sequence[str]) -> str:
+    if name in names:
+        return (
+            f"column {name!r} is declared a category and has another role: take one away "
+            "(--categories, or --label, --time, --entity, --ignore, --columns)"
+        )
+    return f"there is no column {name!r} to take as a category; it has {', '.join(names)}"
+
+
 def _difference(lacking: set[str], extra: set[str]) -> str:
     differences: list[str] = []
     if lacking:
@@ -193,8 +239,17 @@ def _parse_schema(document: dict[str, Any]) -> Schema:
         **{
             **document,
             "features": tuple(features),
+            "categories": tuple(DeclaredCategory(*each) for each in document.get("categories", ())),
         }
     )
+
+
+def _schema_values(schema: Schema) -> dict[str, Any]:
+    """What is written; an older Vigil reads it where there are no categories."""
+    values = asdict(schema)
+    if not schema.categories:
+        del values["categories"]
+    return values
 
 
 def save_schema(schema: Schema, columns: Columns) -> None:
@@ -202,6 +257,6 @@ def save_schema(schema: Schema, columns: Columns) -> None:
     if columns.schema is None or Path(columns.schema).exists():
         return
     try:
-        write_json(Path(columns.schema), asdict(schema))
+        write_json(Path(columns.schema), _schema_values(schema))
     except OSError as error:
         raise DataError(f"the schema file {columns.schema} cannot be written: {error}") from error

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from train.table.categories import CategoryCodec
 from train.table.impute import Imputation, TableImputer, missing_counts
 from train.table.label_leak import ClassExtremes
 from train.table.reader import CHUNK_VALUES, flaw_error, read_split
@@ -47,6 +49,13 @@ class ScanPlan:
     must_times_rise: bool = True
     keeps_context: bool = False
     imputation: Imputation | None = None
+    categories: CategoryCodec | None = None
+
+    def numeric(self, rows: Table) -> Table:
+        """Return the rows with numbers for words, where that is wanted."""
+        if self.categories is None:
+            return rows
+        return self.categories.apply(rows)
 
     @property
     def takes_missing(self) -> bool:
@@ -59,7 +68,8 @@ class ScanResult:
 
     raw_names: of the features in the files; rows: how many there are; sample: rows with the
     smallest keys; tail: the last rows, in order; digests: sha256 by column, one for each split;
-    test: rows to judge by; missing: how many values of each raw feature [d] were missing
+    test: rows to judge by; missing: how many values of each raw feature [d] were missing;
+    unknown: how many rows have a word that the codec does not know, by category
     """
 
     raw_names: tuple[str, ...]
@@ -72,6 +82,7 @@ class ScanResult:
     test: Table | None
     extremes: ClassExtremes | None
     missing: NDArray[np.int64]
+    unknown: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -100,7 +111,7 @@ def scan_split(
         allow_missing=plan.takes_missing,
         chunk_values=plan.chunk_values,
     )
-    for rows in chunks:
+    for rows in map(plan.numeric, chunks):
         if scanner is None:
             scanner = _SplitScanner(
                 rows,
@@ -164,6 +175,8 @@ class _SplitScanner:
         self._imputation = plan.imputation
         self._imputer = TableImputer(plan.imputation) if plan.imputation else None
         self._extremes = _extremes_of(first)
+        self._categories = plan.categories
+        self._unknown = Counter[str]()
 
     def add(self, rows: Table) -> None:
         """Take in the rows that follow."""
@@ -172,6 +185,8 @@ class _SplitScanner:
             return
         self._digests.add(rows)
         self._missing += missing_counts(rows.X)
+        if self._categories is not None:
+            self._unknown.update(self._categories.unknown_counts(rows.X))
         rows = self._filled(rows)
         if self._extremes is not None:
             self._extremes.add(rows)
@@ -202,6 +217,7 @@ class _SplitScanner:
             test=concat(self._tests) if self._tests else None,
             extremes=self._extremes,
             missing=self._missing,
+            unknown=dict(self._unknown),
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,12 @@ from vigil.arrays import Array, Floats, Positions
 
 Labels = NDArray[np.int64]
 RowChoice = slice | Array
+Words = NDArray[Any]
+"""Words [n, c] of the rows, as objects."""
 EntityRows = tuple[str, Positions]
 """An entity, and the numbers of its rows."""
 # Fields of a Table with a value for each row.
-_FACTS = ("labels", "index", "times", "entities")
+_FACTS = ("labels", "index", "times", "entities", "words")
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,9 @@ class Table:
     X: the rows [n, d]; names: of the d features; labels [n]: 1 for an anomaly, 0 for all else;
     ordered: whether the rows follow each other in time; index [n]: place of each row in the file,
     or in the whole table; times [n] and entities [n]: when and whose a row is; is_test: the rows
-    are set apart to judge a model by
+    are set apart to judge a model by; words [n, c]: values of features that are words, until a
+    codec makes numbers of them (train/table/categories.py); sent: all features in the order of the
+    file, where some are words
     """
 
     X: Floats
@@ -37,6 +42,8 @@ class Table:
     times: Array | None = None
     entities: Array | None = None
     is_test: bool = False
+    words: Words | None = None
+    sent: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.X)
@@ -71,6 +78,19 @@ class Table:
         """Return the columns of these names, in their order."""
         columns = list(map(self.names.index, names))
         return replace(self, X=self.X[:, columns], names=names)
+
+    @property
+    def word_names(self) -> tuple[str, ...]:
+        """Names of the features that are words [c]."""
+        return tuple(name for name in self.sent if name not in self.names)
+
+    def sent_row(self, row: int, numbers: Sequence[Any]) -> list[Any]:
+        """Return a row as it is sent: `numbers` [d] and its own words, in the file's order."""
+        if self.words is None:
+            return list(numbers)
+        values = dict(zip(self.names, numbers, strict=True))
+        values |= dict(zip(self.word_names, self.words[row], strict=True))
+        return [values[name] for name in self.sent]
 
     def with_features(
         self,

@@ -14,6 +14,7 @@ from train.progress import JobProgress
 from train.settings import TrainSettings
 from train.spec import JobSpec
 from train.table.captured import read_captured
+from train.table.categories import CategoryCodec
 from train.table.checks import check_varies
 from train.table.dataset import (
     Dataset,
@@ -37,8 +38,9 @@ class TrainingData:
     reference_rows: recent rows in their order, for the drift reference; held_out: rows to judge by,
     that no forest is fitted on; test: labelled rows to test on, where the table has them; unused:
     columns of the table that are no features; context_columns: those of them that say whose a row
-    is, and of when; imputation: of values that were missing; over_time: the transform as it is
-    written, "" for none; of_champion: the held-out rows as the champion makes them, where its steps
+    is, and of when; imputation: of values that were missing; categories: makes numbers of words;
+    unknown: rows with a word that it does not know; over_time: the transform as it is written, ""
+    for none; of_champion: the held-out rows as the champion makes them, where its steps
     have learnt otherwise
     """
 
@@ -54,6 +56,8 @@ class TrainingData:
     imputation: Imputation | None = None
     over_time: str = ""
     of_champion: Table | None = None
+    categories: CategoryCodec | None = None
+    unknown: Mapping[str, int] = field(default_factory=dict)
 
 
 def load_training_data(
@@ -147,6 +151,8 @@ def _from_table(
         context_columns=dataset.context_columns,
         imputation=dataset.imputation,
         over_time=dataset.over_time,
+        categories=dataset.categories,
+        unknown=dataset.unknown,
     )
 
 

@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from train.table.cells import parse_value, show_value, why_no_number
+from train.table.cells import clean_name, parse_value, show_value, why_no_number
 from train.table.csv_reader import line_of
 from train.table.source import File
+from train.table.words import why_no_word
 from vigil.arrays import Array, Flags, Floats, Positions
 from vigil.errors import DataError
 
@@ -180,6 +181,28 @@ def parse_entities(column: Any, origin: RowOrigin) -> Array:
             row=origin.number(row),
         )
     return column.astype(str).to_numpy(object)
+
+
+def parse_words(
+    column: Any,
+    name: str,
+    origin: RowOrigin,
+) -> NDArray[Any]:
+    """Return the words of a category [n]; raises DataError that names the first that is none."""
+    codes, values = _distinct(column)
+    for code, value in [*enumerate(values), (-1, None)]:
+        reason = why_no_word(value)
+        is_there = codes == code
+        if reason is not None and is_there.any():
+            row = int(np.argmax(is_there))
+            raise DataError(
+                f"{origin.name(row)}, column {name!r}: {reason}, or leave the column out "
+                "(--ignore)",
+                field=name,
+                row=origin.number(row),
+            )
+    words = np.array([*map(clean_name, values), ""], object)
+    return words[codes]
 
 
 def parse_labels(

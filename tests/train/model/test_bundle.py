@@ -15,14 +15,12 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 from sklearn.ensemble import IsolationForest
 
-from train.model.bundle import (
+from train.model.bundle import ModelBundle, read_bundle, write_bundle
+from train.model.bundle_files import (
     BUNDLE_FILES,
     TRANSFORM_FILE,
     BundleLimits,
-    ModelBundle,
     bundle_digest,
-    read_bundle,
-    write_bundle,
 )
 from train.model.fit import fit_part
 from train.model.forest import CompiledForest

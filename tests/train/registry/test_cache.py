@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from sklearn.ensemble import IsolationForest
 
 from train.model import bundle as bundles
+from train.model import bundle_files
 from train.model.bundle import ModelBundle
 from train.registry import cache as caches
 from train.registry.cache import BundleCache, Download
@@ -76,7 +77,7 @@ def test_a_bundle_is_downloaded_once(store: Store, folder: Path) -> None:
     assert ([f.name for f in folder.iterdir()], store.downloads) == ([digest], 1)
 
 
-@pytest.mark.parametrize("name", bundles.BUNDLE_FILES)
+@pytest.mark.parametrize("name", bundle_files.BUNDLE_FILES)
 @pytest.mark.parametrize(
     "tamper",
     [Path.unlink, lambda file: file.write_bytes(file.read_bytes()[:-1])],
@@ -94,7 +95,7 @@ def test_a_torn_bundle_is_never_read_and_replaced(
     with pytest.raises(BundleError, match="away"):
         cache.get(digest, away)
     cache.get(digest, store.bring(digest))
-    assert bundles.bundle_digest(folder / digest) == digest
+    assert bundle_files.bundle_digest(folder / digest) == digest
     assert {f.name for f in folder.iterdir()} == {digest, caches.LAST_KNOWN_GOOD_FILE}
 
 

@@ -25,7 +25,7 @@ from sklearn.ensemble import IsolationForest
 
 from tests.train.conftest import Model, candidate, mlflow_of
 from train.job import register_once
-from train.model.bundle import BundleLimits
+from train.model.bundle_files import BundleLimits
 from train.registry import promotion
 from train.registry.moves import Move, champion_at, completed_moves
 from train.registry.promotion import promote_version
