@@ -81,6 +81,9 @@ class ServeMetrics(_Metrics):
         self.imputed = self._counter(
             "vigil_imputed_values", "Missing values that others stand for, by feature", "feature"
         )
+        self.unknown_categories = self._counter(
+            "vigil_unknown_categories", "Words that training has not seen, by feature", "feature"
+        )
         self.latency = self._histogram(
             "vigil_request_seconds", "Time in the handler", LATENCY_BUCKETS_S
         )
@@ -329,6 +332,11 @@ class StreamMetrics(_Metrics):
         self.imputed = self._counter(
             "vigil_stream_imputed_values",
             "Missing values that others stand for, by feature",
+            "feature",
+        )
+        self.unknown_categories = self._counter(
+            "vigil_stream_unknown_categories",
+            "Words that training has not seen, by feature",
             "feature",
         )
         self.lag = self._gauge(

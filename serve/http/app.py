@@ -108,7 +108,7 @@ class Detector(InferenceServicer):
 
     async def features(self) -> tuple[str, ...]:
         """Return the features that rows have, in order, for callers by handle."""
-        return self._replica.model().row_format.names
+        return self._replica.model().row_format.sent_names
 
     async def row_format(self) -> JsonObject:
         """Return the features of a row, and the transform of the model, for callers by handle."""

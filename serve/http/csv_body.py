@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from serve.http.category_rows import join_words
 from serve.http.context_columns import ContextColumns
 from serve.http.rows import ColumnMatcher
 from serve.model.report import RowContext
+from train.table.categories import CategoryCodec
 from train.table.cells import FLOAT32_MAX, parse_value, why_no_number
 from train.table.csv_reader import CsvReader, line_of
 from train.table.schema import Columns
@@ -31,18 +33,22 @@ def decode_csv(
     names: tuple[str, ...],
     whose: ContextColumns,
     may_miss: bool = False,
+    categories: CategoryCodec | None = None,
 ) -> tuple[Floats, RowContext | None]:
     """Return the rows [n, d] of a table with a header, and whose they are by the columns `whose`.
 
-    Its columns are in any order. Values that `may_miss` are NaN where they do.
+    Its columns are in any order. Values that `may_miss` are NaN where they do; `categories` make
+    numbers of words.
 
     Raises MalformedRequest (400) or InvalidFeatures (422).
     """
     file = FileInMemory(_NAME, len(body), "", encoding=charset, content=body)
-    frame = _read(file, Columns(entity=whose.entity, features=names))
+    declared = () if categories is None else categories.declared
+    frame = _read(file, Columns(entity=whose.entity, features=names, categories=declared))
     positions = _positions(frame, matcher)
     matcher.require_all(positions)
-    columns = [(name, positions[name]) for name in names]
+    numbers = names if categories is None else categories.numbers
+    columns = [(name, positions[name]) for name in numbers]
     chosen = frame.iloc[:, [position for _, position in columns]]
     X = _matrix(chosen)
     is_wrong = ~(np.abs(X) <= FLOAT32_MAX)  # what is no number is NaN there
@@ -50,7 +56,19 @@ def decode_csv(
         is_wrong &= ~_is_missing(chosen)
     if is_wrong.any():
         _refuse_first(frame, is_wrong, columns, file=file)
+    if categories is not None:
+        X = join_words(X, _words(frame, positions, categories), categories)
     return X, whose.take_from_frame(frame)
+
+
+def _words(
+    frame: pd.DataFrame,
+    positions: dict[str, int],
+    categories: CategoryCodec,
+) -> list[list[Any]]:
+    """The values of categories [n][c], None where one is missing."""
+    chosen = frame.iloc[:, [positions[name] for name in categories.words]].astype(object)
+    return chosen.where(chosen.notna(), None).to_numpy().tolist()
 
 
 def _matrix(frame: pd.DataFrame) -> Floats:

@@ -1,23 +1,28 @@
 """Inputs of the Open Inference Protocol: rows, and whose they are, in JSON or binary. Pure.
 
 `features`, FP32 or FP64, shape [n, d]; and where the client has them `entity`, BYTES [n], and
-`time`, BYTES (ISO 8601) or INT64 (milliseconds since 1970) [n]. The bytes of binary inputs follow
+`time`, BYTES (ISO 8601) or INT64 (milliseconds since 1970) [n]. A model with categories has
+`features` without them, and `categories`, BYTES [n, c]. The bytes of binary inputs follow
 the JSON in the order of the inputs.
 """
 
 from __future__ import annotations
 
+import math
 import struct
+from collections.abc import Iterator
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from serve.http.category_rows import join_words
 from serve.http.row_context import check_context
 from serve.http.rows import check_row_count, to_matrix
 from serve.http.sent_values import abbreviate
 from serve.model.report import RowContext
+from train.table.categories import CategoryCodec
 from train.table.cells import find_flaw
 from vigil.arrays import Floats
 from vigil.errors import InvalidFeatures, MalformedRequest
@@ -25,7 +30,7 @@ from vigil.errors import InvalidFeatures, MalformedRequest
 _INPUT = "features"
 _INPUT_TYPES = {"FP32": np.dtype("<f4"), "FP64": np.dtype("<f8")}
 _SIZE_PARAMETER = "binary_data_size"
-_CONTEXT_TYPES = {"entity": ("BYTES",), "time": ("BYTES", "INT64")}
+_COLUMN_TYPES = {"entity": ("BYTES",), "time": ("BYTES", "INT64"), "categories": ("BYTES",)}
 
 # What a refusal says better than the decoder would is in the document alone.
 _Length = Annotated[int, msgspec.Meta(extra_json_schema={"minimum": 1})]
@@ -67,9 +72,18 @@ class TimeInput(msgspec.Struct, tag_field="name", tag="time"):
     parameters: dict[str, Any] | None = None
 
 
-_Input = FeaturesInput | EntityInput | TimeInput
+class CategoriesInput(msgspec.Struct, tag_field="name", tag="categories"):
+    """The words of each row [n, c], in the order of the model's categories."""
+
+    datatype: _EntityType
+    shape: _FeaturesShape
+    data: list[str | list[str]] | None = None
+    parameters: dict[str, Any] | None = None
+
+
+InferInput = FeaturesInput | EntityInput | TimeInput | CategoriesInput
 InferInputs = Annotated[
-    list[_Input], msgspec.Meta(extra_json_schema={"minItems": 1, "maxItems": 3})
+    list[InferInput], msgspec.Meta(extra_json_schema={"minItems": 1, "maxItems": 4})
 ]
 
 
@@ -81,18 +95,20 @@ class _Tensor(NamedTuple):
 
 
 def decode_inputs(
-    inputs: list[_Input],
+    inputs: list[InferInput],
     binary: memoryview,
     names: tuple[str, ...],
     max_rows: int,
     *,
     is_typed: bool = True,
     may_miss: bool = False,
+    categories: CategoryCodec | None = None,
 ) -> tuple[Floats, RowContext | None]:
     """Return the rows [n, d] of the inputs, and whose they are where the client says so.
 
     binary: what follows the JSON; is_typed: all values of `features` are known to be floats
     may_miss: values may be missing, and are NaN then
+    categories: make numbers of words; `names` are the other features
 
     Raises MalformedRequest, InvalidFeatures or BodyTooLarge.
     """
@@ -112,6 +128,10 @@ def decode_inputs(
             is_typed=is_typed,
             may_miss=may_miss,
         )
+    if categories is not None:
+        rows = join_words(rows, _words(tensors, len(rows), categories), categories)
+    elif "categories" in tensors:
+        raise MalformedRequest("the model has no categories: leave the input 'categories' out")
     if len(tensors) == 1:
         return rows, None
     entities = _column(tensors.get("entity"), "entity", len(rows))
@@ -119,7 +139,7 @@ def decode_inputs(
     return rows, check_context(entities, times)
 
 
-def _by_name(inputs: list[_Input], binary: memoryview) -> dict[str, _Tensor]:
+def _by_name(inputs: list[InferInput], binary: memoryview) -> dict[str, _Tensor]:
     """The inputs by name with their bytes; what is left belongs to the last that is binary."""
     tensors: dict[str, _Tensor] = {}
     last_binary = _last_binary(inputs)
@@ -139,17 +159,17 @@ def parameter(part: Any, name: str, default: Any = None) -> Any:
     return default if value is None else value
 
 
-def _last_binary(inputs: list[_Input]) -> _Input | None:
+def _last_binary(inputs: list[InferInput]) -> InferInput | None:
     binary = [tensor for tensor in inputs if _is_binary(tensor)]
     features = [tensor for tensor in inputs if isinstance(tensor, FeaturesInput)]
     return next(iter([*reversed(binary), *features]), None)
 
 
-def _is_binary(tensor: _Input) -> bool:
+def _is_binary(tensor: InferInput) -> bool:
     return parameter(tensor, _SIZE_PARAMETER) is not None
 
 
-def _size_of(tensor: _Input) -> int:
+def _size_of(tensor: InferInput) -> int:
     size = parameter(tensor, _SIZE_PARAMETER, 0)
     if isinstance(size, int) and size > 0:
         return size
@@ -158,10 +178,13 @@ def _size_of(tensor: _Input) -> int:
 
 def _column(tensor: _Tensor | None, name: str, rows: int) -> list[Any] | None:
     """The values of `entity` or `time`, one for each row."""
-    if tensor is None:
-        return None
+    return None if tensor is None else _values(tensor, name, [rows])
+
+
+def _values(tensor: _Tensor, name: str, shape: list[int]) -> list[Any]:
+    """The values of an input of this shape, one after the other."""
     given = tensor.input
-    allowed = _CONTEXT_TYPES[name]
+    allowed = _COLUMN_TYPES[name]
     if given.datatype not in allowed:
         raise MalformedRequest(
             f"datatype {abbreviate(given.datatype)} of {name!r}; it must be {' or '.join(allowed)}"
@@ -169,11 +192,35 @@ def _column(tensor: _Tensor | None, name: str, rows: int) -> list[Any] | None:
     values = given.data
     if _is_binary(given):
         values = _binary_values(tensor, name)
-    if given.shape != [rows] or len(values or []) != rows:
-        raise InvalidFeatures(
-            f"{name!r} must have shape [{rows}], a value for each row", field=name
+    flat = list(_flattened(values or []))
+    if given.shape != shape or len(flat) != math.prod(shape):
+        raise InvalidFeatures(f"{name!r} must have shape {shape}, a value for each row", field=name)
+    return flat
+
+
+def _flattened(values: list[Any]) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, list):
+            yield from value
+        else:
+            yield value
+
+
+def _words(
+    tensors: dict[str, _Tensor],
+    rows: int,
+    categories: CategoryCodec,
+) -> list[list[Any]]:
+    """The words [n][c] of the rows."""
+    tensor = tensors.get("categories")
+    if tensor is None:
+        raise MalformedRequest(
+            "the model has categories: send the input 'categories', BYTES, with the columns "
+            + ", ".join(categories.words)
         )
-    return values
+    columns = len(categories.words)
+    values = _values(tensor, "categories", [rows, columns])
+    return np.array(values, object).reshape(rows, columns).tolist()
 
 
 def _binary_values(tensor: _Tensor, name: str) -> list[Any]:

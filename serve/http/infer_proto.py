@@ -11,7 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serve.http.infer_inputs import EntityInput, FeaturesInput, TimeInput
+from serve.http.infer_inputs import (
+    CategoriesInput,
+    EntityInput,
+    FeaturesInput,
+    InferInput,
+    TimeInput,
+)
 from serve.http.infer_messages import MESSAGES
 from serve.http.open_inference import (
     OUTPUT_TYPES,
@@ -27,7 +33,12 @@ from serve.model.scored_batch import ScoredBatch
 from vigil.errors import MalformedRequest
 from vigil.json_types import Fields
 
-_INPUTS = {"features": FeaturesInput, "entity": EntityInput, "time": TimeInput}
+_INPUTS = {
+    "features": FeaturesInput,
+    "entity": EntityInput,
+    "time": TimeInput,
+    "categories": CategoriesInput,
+}
 _CONTENTS = {
     "BOOL": "bool_contents",
     "BYTES": "bytes_contents",
@@ -54,7 +65,7 @@ def document_of(message: Any) -> tuple[InferBody, memoryview]:
     return document, memoryview(b"".join(raw))
 
 
-def _input(tensor: Any, raw: bytes | None) -> FeaturesInput | EntityInput | TimeInput:
+def _input(tensor: Any, raw: bytes | None) -> InferInput:
     form = _INPUTS.get(tensor.name)
     if form is None:
         known = ", ".join(_INPUTS)

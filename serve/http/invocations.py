@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NotRequired, Typed
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from serve.http.category_rows import to_features
 from serve.http.context_columns import ContextColumns
 from serve.http.csv_body import decode_csv
 from serve.http.fields import (
@@ -28,11 +29,11 @@ from serve.http.rows import (
     check_row_count,
     decode_json,
     refuse_duplicate_names,
-    to_matrix,
 )
 from serve.http.sent_values import read_float
 from serve.model.report import RowContext
 from serve.model.scored_batch import ScoredBatch
+from train.table.categories import CategoryCodec
 from vigil.arrays import Floats
 from vigil.errors import InvalidFeatures, MalformedRequest
 
@@ -107,6 +108,7 @@ def decode_invocations(
     whose: ContextColumns = _NO_COLUMNS,
     charset: str | None = None,
     may_miss: bool = False,
+    categories: CategoryCodec | None = None,
 ) -> InvocationRows:
     """Return the rows; `content_type` is text/csv, of this `charset`, or JSON's.
 
@@ -123,6 +125,7 @@ def decode_invocations(
             unused=unused,
             whose=whose,
             may_miss=may_miss,
+            categories=categories,
         )
         _check_rows(rows.X, max_rows)
         return rows
@@ -131,12 +134,13 @@ def decode_invocations(
     rows = _json_rows(form, document[form])
     _check_rows(rows, max_rows)
     context, colons = whose.take_from_rows(rows)
-    X = to_matrix(
+    X = to_features(
         rows,
         names,
         is_typed,
         unused=unused,
         may_miss=may_miss,
+        categories=categories,
     )
     _refuse_duplicate_names(body, document, form, others=colons)
     return InvocationRows(X, context)
@@ -150,13 +154,16 @@ def _csv_rows(
     unused: Collection[str],
     whose: ContextColumns,
     may_miss: bool,
+    categories: CategoryCodec | None,
 ) -> InvocationRows:
-    X = read_plain_csv(
-        body,
-        charset,
-        names,
-        unused=set(unused).difference((whose.entity, whose.time)),
-    )
+    X: Floats | None = None
+    if categories is None:
+        X = read_plain_csv(
+            body,
+            charset,
+            names,
+            unused=set(unused).difference((whose.entity, whose.time)),
+        )
     if X is not None:
         return InvocationRows(X, None)
     matcher = ColumnMatcher(names, unused)
@@ -167,6 +174,7 @@ def _csv_rows(
         names=names,
         whose=whose,
         may_miss=may_miss,
+        categories=categories,
     )
     return InvocationRows(X, context)
 

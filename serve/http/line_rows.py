@@ -90,7 +90,8 @@ class LineDecoder:
     """Decodes lines for a model with the features `names`.
 
     A line without an id gets the stream's with its number. `unused` are columns that rows may have
-    and the model has not; `decode_row` decodes a line as the body of a request.
+    and the model has not; `decode_row` decodes a line as the body of a request, and does so for all
+    where some features are words.
     """
 
     def __init__(
@@ -99,11 +100,14 @@ class LineDecoder:
         names: tuple[str, ...],
         unused: Collection[str],
         decode_row: DecodeRow,
+        *,
+        has_words: bool = False,
     ) -> None:
         self._stream_id = stream_id
         self._names = names
         self._unused = unused
         self._decode_row = decode_row
+        self._has_words = has_words
 
     def decode(self, lines: list[SentLine]) -> list[LineRows | RefusedLine]:
         """Return the rows of the lines, and what is refused of them, in their order."""
@@ -115,7 +119,7 @@ class LineDecoder:
     def _decode_together(self, lines: list[SentLine]) -> LineRows | None:
         """All rows, None where a line has more to say than numbers for each feature."""
         texts = [line.text for line in lines if line.text is not None]
-        if len(texts) < len(lines):
+        if len(texts) < len(lines) or self._has_words:
             return None
         try:
             documents = [_decode_line(text) for text in texts]

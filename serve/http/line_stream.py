@@ -164,6 +164,7 @@ class LineScorer:
             model.row_format.names,
             model.bundle.unused_columns,
             partial(self._scoring.decode_rows, model=model),
+            has_words=model.row_format.categories is not None,
         )
 
     async def _answer_rows(self, model: LoadedModel, rows: LineRows) -> list[LineAnswer]:

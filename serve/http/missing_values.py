@@ -1,4 +1,4 @@
-"""What stands for missing values of rows that are sent, by the policies of the model."""
+"""What stands for missing values of rows that are sent, and how many of their words are unknown."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from prometheus_client import Counter
 
+from train.table.categories import CategoryCodec
 from train.table.impute import Imputation, missing_counts
 from vigil.arrays import Floats
 from vigil.errors import InvalidFeatures
@@ -41,5 +42,18 @@ def count_missing(
 ) -> None:
     """Count the missing values of the rows [n, d] by feature."""
     for name, count in zip(imputation.names, missing_counts(X).tolist(), strict=True):
+        if count:
+            counter.labels(name).inc(count)
+
+
+def count_unknown(
+    X: Floats,
+    categories: CategoryCodec | None,
+    counter: Counter,
+) -> None:
+    """Count the numeric rows [n, D] with a word that training has not seen, by category."""
+    if categories is None:
+        return
+    for name, count in categories.unknown_counts(X).items():
         if count:
             counter.labels(name).inc(count)

@@ -80,11 +80,14 @@ class ModelInfoEndpoints:
         }
 
 
-def _example_row(model: LoadedModel) -> dict[str, float]:
+def _example_row(model: LoadedModel) -> dict[str, float | str]:
     """The median row of the training data, by the names of its raw features.
 
-    A feature that the model knows as a distance from its level alone is 0.
+    A feature that the model knows as a distance from its level alone is 0; a category is its most
+    frequent word.
     """
     values = np.round(model.bundle.reference.median, 3).tolist()
     by_name = dict(zip(model.bundle.names, values, strict=True))
-    return {name: by_name.get(name, 0.0) for name in model.row_format.names}
+    row_format = model.row_format
+    words = {} if row_format.categories is None else row_format.categories.most_frequent
+    return {name: by_name.get(name, 0.0) for name in row_format.sent_names} | words

@@ -127,13 +127,19 @@ def server_metadata(version: str) -> dict[str, Any]:
 
 def model_metadata(name: str, model: LoadedModel) -> dict[str, Any]:
     """Return the metadata of the model that is served under `name`."""
-    names = list(model.row_format.names)
+    categories = model.row_format.categories
+    names = list(model.row_format.names if categories is None else categories.numbers)
     features = {
         "name": "features",
         "datatype": "FP64",
         "shape": [-1, len(names)],
         "parameters": {"names": names},
     }
+    inputs = [features]
+    if categories is not None:
+        words = list(categories.words)
+        about = {"datatype": "BYTES", "shape": [-1, len(words)], "parameters": {"names": words}}
+        inputs.append({"name": "categories", **about})
     outputs = [
         {"name": output, "datatype": datatype, "shape": [-1]}
         for output, datatype in OUTPUT_TYPES.items()
@@ -142,7 +148,7 @@ def model_metadata(name: str, model: LoadedModel) -> dict[str, Any]:
         "name": name,
         "versions": [model.version],
         "platform": "vigil-isolation-forest",
-        "inputs": [features],
+        "inputs": inputs,
         "outputs": outputs,
     }
 
@@ -191,10 +197,11 @@ def infer_request(
     rows, context = decode_inputs(
         document.inputs,
         binary,
-        row_format.names if made is None else row_format.model_names,
+        _expected_names(row_format, made),
         max_rows=max_rows,
         is_typed=is_typed,
         may_miss=made is None and row_format.imputation is not None,
+        categories=row_format.categories if made is None else None,
     )
     return InferRequest(
         rows,
@@ -204,6 +211,13 @@ def infer_request(
         all_binary=bool(parameter(document, "binary_data_output", False)),
         made=made,
     )
+
+
+def _expected_names(row_format: RowFormat, made: MadeRows | None) -> tuple[str, ...]:
+    """The columns of `features`."""
+    if made is not None:
+        return row_format.model_names
+    return row_format.names if row_format.categories is None else row_format.categories.numbers
 
 
 def _made(document: InferBody, row_format: RowFormat) -> MadeRows | None:

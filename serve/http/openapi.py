@@ -29,7 +29,7 @@ _LINES: JsonObject = {
     "description": "a line of JSON for each row, and for each answer or refusal",
 }
 _BINARY: JsonObject = {"schema": {"type": "string", "format": "binary"}}
-_EXAMPLE_ROW = {"cpu": 0.31, "latency": 7.2, "queue": 41.0}
+_EXAMPLE_ROW: dict[str, float | str] = {"cpu": 0.31, "latency": 7.2, "queue": 41.0}
 _EXCLUSIVE = (PredictBody, InvocationsBody)  # a body has exactly one of their fields
 _TYPES = (
     *_EXCLUSIVE,
@@ -78,7 +78,9 @@ _SECURITY_SCHEMES: JsonObject = {
 }
 
 
-def openapi_document(settings: ServeSettings, row: dict[str, float] = _EXAMPLE_ROW) -> JsonObject:
+def openapi_document(
+    settings: ServeSettings, row: dict[str, float | str] = _EXAMPLE_ROW
+) -> JsonObject:
     """Return the OpenAPI 3.1 document of the service.
 
     `row` (value by feature name) is what its examples are made of.
@@ -138,7 +140,7 @@ def _ref(of: type[Any]) -> JsonObject:
     return {"$ref": f"#/components/schemas/{of.__name__}"}
 
 
-def _scoring_paths(settings: ServeSettings, row: dict[str, float]) -> JsonObject:
+def _scoring_paths(settings: ServeSettings, row: dict[str, float | str]) -> JsonObject:
     paths = {
         "/predict": _predict_operation(row),
         "/invocations": _invocations_operation(row),
@@ -148,7 +150,7 @@ def _scoring_paths(settings: ServeSettings, row: dict[str, float]) -> JsonObject
     return {path: {"post": operation} for path, operation in paths.items()}
 
 
-def _predict_operation(row: dict[str, float]) -> JsonObject:
+def _predict_operation(row: dict[str, float | str]) -> JsonObject:
     values = list(row.values())
     examples: JsonObject = {
         "one row": {"features": values},
@@ -173,7 +175,7 @@ def _predict_operation(row: dict[str, float]) -> JsonObject:
     return operation
 
 
-def _invocations_operation(row: dict[str, float]) -> JsonObject:
+def _invocations_operation(row: dict[str, float | str]) -> JsonObject:
     names = list(row)
     values = list(row.values())
     examples: JsonObject = {
@@ -193,7 +195,7 @@ def _invocations_operation(row: dict[str, float]) -> JsonObject:
     )
 
 
-def _infer_operation(path: str, settings: ServeSettings, row: dict[str, float]) -> JsonObject:
+def _infer_operation(path: str, settings: ServeSettings, row: dict[str, float | str]) -> JsonObject:
     tensor = {
         "name": "features",
         "datatype": "FP64",

@@ -10,6 +10,7 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
+from serve.http.category_rows import to_features
 from serve.http.fields import (
     AlertThreshold,
     DriftScore,
@@ -34,12 +35,12 @@ from serve.http.rows import (
     check_row_count,
     decode_json,
     refuse_duplicate_names,
-    to_matrix,
 )
 from serve.http.sent_values import read_float
 from serve.model.report import RowContext
 from serve.model.scored_batch import ScoredBatch
 from train.model.reasons import Reason, explain_rows
+from train.table.categories import CategoryCodec
 from vigil.arrays import Floats
 from vigil.errors import MalformedRequest
 
@@ -149,24 +150,26 @@ def decode_predict(
     *,
     unused: Collection[str] = (),
     may_miss: bool = False,
+    categories: CategoryCodec | None = None,
 ) -> PredictRows:
     """Return the rows of a body.
 
     A `history` is the rows of one entity, oldest first: its last row is scored, in the light of
     those before it. `unused` are columns that rows may have and the model has not. Values that
-    `may_miss` are NaN where they do.
+    `may_miss` are NaN where they do; `categories` make numbers of words.
 
     Raises MalformedRequest (400), InvalidFeatures (422, with feature and row) or BodyTooLarge
     (413).
     """
     document, is_typed = _decode(body)
     rows, is_single = _rows_of(document, max_rows)
-    X = to_matrix(
+    X = to_features(
         rows,
         names,
         is_typed,
         unused=unused,
         may_miss=may_miss,
+        categories=categories,
     )
     past: Floats | None = None
     if document.history is not UNSET:

@@ -246,7 +246,7 @@ def _checked_row(
     if not isinstance(row, list):
         raise InvalidFeatures(f"row {i} is not a list of numbers", row=i)
     if len(row) != len(names):
-        _refuse_length(i, len(row), names)
+        refuse_length(i, len(row), names)
     named = zip(names, row, strict=True)
     return [
         math.nan if may_miss and is_missing(value) else _checked_number(value, name, i)
@@ -268,7 +268,8 @@ def _why_refused(value: Any) -> str:
     return why_no_number(value)
 
 
-def _refuse_length(i: int, length: int, names: tuple[str, ...]) -> NoReturn:
+def refuse_length(i: int, length: int, names: tuple[str, ...]) -> NoReturn:
+    """Raise InvalidFeatures for row `i`, which has `length` values, not one for each name."""
     missing = ""
     if length < len(names):
         missing = f", {names[length]!r} is the first that is missing"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from serve.http.context_columns import ContextColumns
 from serve.http.entity_thresholds import find_thresholds, tell_margins
 from serve.http.invocations import decode_invocations, encode_invocations
 from serve.http.messages import Request, Response
-from serve.http.missing_values import fill_missing
+from serve.http.missing_values import count_unknown, fill_missing
 from serve.http.open_inference import JSON_LENGTH_HEADER, decode_infer, encode_infer
 from serve.http.predict import PredictRows, decode_predict, encode_predict
 from serve.http.replica import Replica
@@ -24,7 +25,7 @@ from serve.model.prepared import (
     in_light_of,
     with_context,
 )
-from serve.model.report import CapturedRows, RowContext
+from serve.model.report import RowContext
 from serve.model.row_format import MadeRows, RowFormat
 from serve.model.scored_batch import ScoredBatch
 from vigil.arrays import Floats
@@ -63,12 +64,17 @@ class ModelScorer:
         rows: Floats,
         context: RowContext | None,
     ) -> Floats:
-        """Return raw rows without missing values. Raises InvalidFeatures where they may not be."""
+        """Return raw rows without missing values; unknown words of them are counted.
+
+        Raises InvalidFeatures where a value may not be missing.
+        """
+        metrics = self._replica.metrics
+        count_unknown(rows, model.row_format.categories, metrics.unknown_categories)
         return fill_missing(
             rows,
             model.row_format.imputation,
             None if context is None else context.entities,
-            counter=self._replica.metrics.imputed,
+            counter=metrics.imputed,
         )
 
     async def prepare(
@@ -105,10 +111,18 @@ class ModelScorer:
             return already_made(
                 rows,
                 context,
-                made,
+                replace(made, key=row_format.key),
             )
         _check_shape(rows, len(row_format.names))
-        rows = self.fill(model, rows, context)
+        return await self.prepare_raw(model, self.fill(model, rows, context), context)
+
+    async def prepare_raw(
+        self,
+        model: LoadedModel,
+        rows: Floats,
+        context: RowContext | None,
+    ) -> PreparedRows:
+        """Return raw rows, none of whose values are missing, for the models that score them."""
         formats = self.formats(model)
         if not formats:
             return as_they_are(rows, context)
@@ -192,14 +206,7 @@ class ModelScorer:
         replica = self._replica
         settings = replica.settings
         if settings.capture_rate >= 1 or random.random() < settings.capture_rate:
-            replica.capture.add(
-                _captured(
-                    model,
-                    rows,
-                    scored,
-                    request_ids,
-                )
-            )
+            replica.capture.add(model.captured(rows, scored, request_ids))
         shadow = replica.watch.shadow
         if shadow is None or model is not shadow.champion:
             return
@@ -210,26 +217,6 @@ class ModelScorer:
 def _check_shape(rows: Floats, features: int) -> None:
     if rows.ndim != 2 or rows.shape[1] != features:
         raise InvalidFeatures(f"rows of shape {rows.shape}; the model has {features} features")
-
-
-def _captured(
-    model: LoadedModel,
-    rows: PreparedRows,
-    scored: ScoredBatch,
-    request_ids: Sequence[str],
-) -> CapturedRows:
-    raw = rows.by_key.get("") if model.bundle.transform is not None else None
-    return CapturedRows(
-        model.version,
-        scored.rows,
-        scored.scores,
-        list(request_ids),
-        scored.threshold,
-        rows.context,
-        warming=scored.warming,
-        raw=raw,
-        limits=scored.limits,
-    )
 
 
 class ScoringEndpoints:
@@ -277,15 +264,17 @@ class ScoringEndpoints:
 
         Raises what decode_predict raises.
         """
-        may_miss = model.row_format.imputation is not None
+        row_format = model.row_format
+        may_miss = row_format.imputation is not None
         sent = decode_predict(
             body,
-            model.row_format.names,
+            row_format.sent_names,
             self._replica.settings.max_rows,
             unused=model.bundle.unused_columns,
             may_miss=may_miss,
+            categories=row_format.categories,
         )
-        if not may_miss:
+        if not may_miss and row_format.categories is None:
             return sent
         # A history is of one entity, whatever its context says of its last row.
         whose = sent.context if sent.past is None else None
@@ -316,23 +305,16 @@ class ScoringEndpoints:
         sent = decode_invocations(
             request.body,
             request.content_type,
-            model.row_format.names,
+            model.row_format.sent_names,
             max_rows=self._replica.settings.max_rows,
             unused=model.bundle.unused_columns,
             whose=ContextColumns.of(model.bundle),
             charset=request.charset,
             may_miss=model.row_format.imputation is not None,
+            categories=model.row_format.categories,
         )
-        sent = sent._replace(X=self._scorer.fill(model, sent.X, sent.context))
-        formats = self._scorer.formats(model)
-        if formats:
-            rows = await self._scorer.prepare(
-                sent.X,
-                sent.context,
-                formats,
-            )
-        else:
-            rows = as_they_are(sent.X, sent.context)
+        filled = self._scorer.fill(model, sent.X, sent.context)
+        rows = await self._scorer.prepare_raw(model, filled, sent.context)
         if model.has_entity_thresholds:
             await find_thresholds(self._replica.context, rows)
         model, scored = self._scorer.score(

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from serve.model.prepared import KnownThresholds, PreparedRows
+from serve.model.report import CapturedRows
 from serve.model.row_format import RowFormat
 from serve.model.scored_batch import ScoredBatch
 from train.model.bundle import ModelBundle
@@ -49,6 +50,26 @@ class LoadedModel:
         if prepared.known is None or not threshold.entity_width:
             return scored
         return scored.with_limits(self._limits(prepared.known, scored))
+
+    def captured(
+        self,
+        prepared: PreparedRows,
+        scored: ScoredBatch,
+        request_ids: Sequence[str],
+    ) -> CapturedRows:
+        """Return scored rows, of these requests [n], as the monitor gets them."""
+        raw = prepared.by_key.get("") if self.bundle.transform is not None else None
+        return CapturedRows(
+            self.version,
+            scored.rows,
+            scored.scores,
+            list(request_ids),
+            scored.threshold,
+            prepared.context,
+            warming=scored.warming,
+            raw=raw,
+            limits=scored.limits,
+        )
 
     def _limits(self, known: KnownThresholds, scored: ScoredBatch) -> Floats:
         """Thresholds [n] of the entities of rows, of which earlier ones of the batch teach."""

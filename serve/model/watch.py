@@ -282,7 +282,7 @@ class ModelWatch:
             return None
         if self.canary is not None and self.canary.plan == plan:
             return self.canary
-        model = await self._load(candidate, champion.bundle.schema_hash)
+        model = await self._load_beside(champion, candidate)
         if model is None:
             return None
         return RunningCanary(plan, model, self._canary_clock.elapsed_s)
@@ -294,10 +294,21 @@ class ModelWatch:
             return None
         if self.shadow is not None and self.shadow.challenger.version == challenger.version:
             return self.shadow
-        model = await self._load(challenger, champion.bundle.schema_hash)
+        model = await self._load_beside(champion, challenger)
         if model is None:
             return None
         return Shadow(champion, model)
+
+    async def _load_beside(self, champion: LoadedModel, version: Version) -> LoadedModel | None:
+        """The warm model of a version that scores the champion's rows, None where it cannot.
+
+        Numbers that are made of words for the champion mean nothing to a model of other words.
+        """
+        model = await self._load(version, champion.bundle.schema_hash)
+        if model is None or model.row_format.takes_rows_of(champion.row_format):
+            return model
+        log.warning("version %s has other words in its categories than the champion", model.version)
+        return None
 
     def _is_shadowed(self, challenger: Version, champion: LoadedModel) -> bool:
         return self._settings.shadow_rate > 0 and challenger.version != champion.version

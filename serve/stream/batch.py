@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
-from serve.http.missing_values import fill_missing
+from serve.http.missing_values import count_unknown, fill_missing
 from serve.metrics import StreamMetrics
 from serve.model.context_batch import LiftedRows
 from serve.model.report import RowContext
@@ -201,7 +201,9 @@ class BatchScorer:
             shard.name,
             row_format.imputation,
             row_format.unused,
+            categories=row_format.categories,
         )
+        count_unknown(decoded.X, row_format.categories, self._metrics.unknown_categories)
         decoded = self._filled(decoded, row_format.imputation)
         records, timeless = _with_needed_times(
             decoded,
@@ -217,7 +219,7 @@ class BatchScorer:
         job = _Job(
             records,
             lifted,
-            row_format.key,
+            row_format.made_by,
             shard=shard.name,
             outcome=outcome,
         )

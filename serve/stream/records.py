@@ -11,11 +11,13 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
 
+from serve.http.category_rows import to_features
 from serve.http.row_context import context_colons, context_of_rows, has_context
-from serve.http.rows import DECODE_ERRORS, refuse_duplicate_names, to_matrix, try_decode_json
+from serve.http.rows import DECODE_ERRORS, refuse_duplicate_names, try_decode_json
 from serve.http.sent_values import read_float
 from serve.stream.record_id import Id, readable_id
 from serve.stream.unpack import unpack
+from train.table.categories import CategoryCodec
 from train.table.cells import FLOAT32_MAX, why_no_number
 from train.table.impute import Imputation
 from vigil.arrays import Floats
@@ -182,14 +184,21 @@ def decode(
     shard: str,
     imputation: Imputation | None = None,
     unused: Collection[str] = frozenset(),
+    categories: CategoryCodec | None = None,
 ) -> tuple[DecodedRecords, list[DeadLetter]]:
     """Sort what is in the records into rows that can be scored, and dead letters with the reason.
 
     A record may hold several of either, and each of them has a position of its own. Values that
     may be missing by the `imputation` are NaN where they are; columns that are `unused` are left
-    out.
+    out; `categories` make numbers of words.
     """
-    decoder = _BatchDecoder(names, shard, imputation, unused=unused)
+    decoder = _BatchDecoder(
+        names,
+        shard,
+        imputation,
+        unused=unused,
+        categories=categories,
+    )
     for raw in records:
         decoder.add(raw)
     return decoder.decoded(), decoder.dead_letters
@@ -205,8 +214,10 @@ class _BatchDecoder:
         imputation: Imputation | None,
         *,
         unused: Collection[str],
+        categories: CategoryCodec | None,
     ) -> None:
         self._unused = unused
+        self._categories = categories
         self.dead_letters: list[DeadLetter] = []
         self._rows: list[DecodedRow] = []
         self._names = names
@@ -243,14 +254,15 @@ class _BatchDecoder:
     def _feature_row(self, record: _Record) -> list[float]:
         row = record.features
         is_in_order = isinstance(row, list) and len(row) == len(self._names)
-        if is_in_order and isinstance(record, _TypedRecord):
+        if self._categories is None and is_in_order and isinstance(record, _TypedRecord):
             return row
         # What is a value, and what is said of one that is none, is as over HTTP.
-        X = to_matrix(
+        X = to_features(
             [row],
             self._names,
             unused=self._unused,
             may_miss=self._imputation is not None,
+            categories=self._categories,
         )
         return X[0].tolist()
 

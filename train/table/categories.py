@@ -104,6 +104,11 @@ class CategoryCodec:
         """Features of the numeric rows."""
         return tuple(output for name in self.names for output in self._outputs_of(name))
 
+    @property
+    def most_frequent(self) -> dict[str, str]:
+        """The word of each category that the most rows had."""
+        return {each.name: each.words[int(np.argmax(each.shares))] for each in self.categories}
+
     def _outputs_of(self, name: str) -> tuple[str, ...]:
         if name in self.words:
             return self.categories[self.words.index(name)].outputs

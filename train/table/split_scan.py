@@ -217,7 +217,7 @@ class _SplitScanner:
             test=concat(self._tests) if self._tests else None,
             extremes=self._extremes,
             missing=self._missing,
-            unknown=dict(self._unknown),
+            unknown={name: count for name, count in self._unknown.items() if count},
         )
 
 
