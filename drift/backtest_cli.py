@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:  # their libraries take their time to be imported
     from drift.incidents.backtest.labelled_windows import WindowFile
     from drift.incidents.backtest.variant import BacktestVariant
     from train.model.bundle import ModelBundle
+    from train.table.schema import Columns
 
 _Options = dict[str, Any]
 _MAX_LISTED = 50
@@ -108,7 +110,8 @@ def backtest(as_json: bool, picture: Path | None, **options: Any) -> None:
     variants = _variants(options)
     # A version may say what stands for missing values; without one, rows are learnt from too.
     takes_missing = all(variant.version is not None for variant in variants)
-    histories = _read_histories(options, takes_missing)
+    columns = _columns(options, variants[0].version)
+    histories = _read_histories(options, columns, takes_missing)
     results = [_run(variant, histories) for variant in variants]
     if picture is not None:
         _draw(results, picture)
@@ -118,14 +121,25 @@ def backtest(as_json: bool, picture: Path | None, **options: Any) -> None:
         _print(results)
 
 
-def _read_histories(options: _Options, allow_missing: bool) -> list[LabelledHistory]:
+def _columns(options: _Options, version: str | None) -> Columns:
+    """The roles of columns; the version, where there is one, knows its categories."""
+    columns = parse_columns(options)
+    categories = _load_version(version).categories if version else None
+    return columns if categories is None else replace(columns, categories=categories.declared)
+
+
+def _read_histories(
+    options: _Options,
+    columns: Columns,
+    allow_missing: bool,
+) -> list[LabelledHistory]:
     """The series of --data, and the windows of each."""
     from drift.incidents.backtest.history import read_histories
 
     windows = _read_windows(options)
     histories = read_histories(
         options["data"],
-        parse_columns(options),
+        columns,
         options["interval"],
         each_file=windows is not None and windows.is_by_name,
         allow_missing=allow_missing,

@@ -12,7 +12,9 @@ from train.model.floors import Calibration
 from train.model.reference import Reference, build_reference
 from train.model.repeats import distinct_rows
 from train.settings import TrainSettings
-from train.table.dataset import read_table
+from train.table.categories import CategoryCodec
+from train.table.dataset import Dataset, read_table
+from train.table.row_making import RowMaking
 from train.table.schema import Columns
 from train.table.table import Table
 from vigil.errors import DataError
@@ -24,14 +26,18 @@ class WindowCheck:
     """The verdict on a window, and what the floors promise that it was judged by.
 
     remarks: what people should know of the columns of the reference
+    unknown: how many rows of the window have a word that the reference has not, by category; None
+        where there are no categories
     """
 
     verdict: Verdict
     calibration: Calibration
     remarks: tuple[str, ...] = ()
+    unknown: dict[str, int] | None = None
 
     def to_json(self) -> JsonObject:
-        return self.verdict.to_json() | {"calibration": asdict(self.calibration)}
+        found = self.verdict.to_json() | {"calibration": asdict(self.calibration)}
+        return found if self.unknown is None else found | {"unknown_categories": self.unknown}
 
 
 def check_window(
@@ -47,11 +53,39 @@ def check_window(
     """
     known = read_table(reference, columns=columns)
     world = known.train
-    live = _in_order_of(world, read_table(window, columns=columns, allow_missing=True).train)
+    read = _read_window(window, columns, known.categories)
+    live = _in_order_of(world, read.train)
     live = live.take(distinct_rows(live.X))
     built = _reference(world, len(live))
-    verdict = judge_window(built, compare(built, live.X), alpha)
-    return WindowCheck(verdict, built.calibration, known.remarks)
+    categories = known.categories
+    verdict = judge_window(
+        built,
+        compare(built, live.X),
+        alpha,
+        of_words=None if categories is None else categories.are_of_words(world.names),
+    )
+    unknown = None if categories is None else categories.unknown_counts(read.train.X)
+    return WindowCheck(
+        verdict,
+        built.calibration,
+        known.remarks,
+        unknown=unknown,
+    )
+
+
+def _read_window(
+    window: str,
+    columns: Columns | None,
+    categories: CategoryCodec | None,
+) -> Dataset:
+    """The rows of a window, with the numbers that words have in the reference."""
+    making = None if categories is None else RowMaking(categories.outputs, categories=categories)
+    return read_table(
+        window,
+        columns=columns,
+        allow_missing=True,
+        making=making,
+    )
 
 
 def _in_order_of(world: Table, live: Table) -> Table:

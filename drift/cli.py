@@ -126,6 +126,9 @@ def drift_check(
         say(f"these floors promise no false-alarm budget: {calibration.note}")
     verdict = check.verdict
     click.echo(printable(f"{verdict.kind}: {verdict.sentence}"))
+    for feature, count in (check.unknown or {}).items():
+        if count:
+            say(f"{count} rows have a word of {feature!r} that the reference has not")
     print_table(_CHECK_COLUMNS, [_check_row(finding) for finding in verdict.findings])
 
 

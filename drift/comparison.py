@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ NOTHING: JsonObject = {
     "alert_budget": None,
     "rows_in_window": 0,
     "window_rows": None,
+    "unknown_categories": {},
 }
 
 
@@ -51,6 +53,7 @@ class Comparison:
         self._statistics: Statistics | None = None
         self._verdicts: deque[Verdict] = deque(maxlen=MAX_VERDICTS)
         self._trends: deque[Floats] = deque(maxlen=MAX_TREND)
+        self._unknown = Counter[str]()
 
     @property
     def last(self) -> Verdict | None:
@@ -69,6 +72,13 @@ class Comparison:
     def alerts(self, batch: CapturedRows) -> Flags:
         """Return which of the rows [n] have alerted."""
         return batch.alerts(self.bundle.threshold.value)
+
+    def count_words(self, batch: CapturedRows) -> None:
+        """Count the rows with a word that the model was not trained on."""
+        categories = self.bundle.categories
+        raw = batch.rows if self.bundle.transform is None else batch.raw
+        if categories is not None and raw is not None:
+            self._unknown.update(categories.unknown_counts(raw))
 
     def write(self, window: Window, captured: CapturedWindows) -> None:
         """Write the rows of the window, and what they were answered; raises OSError."""
@@ -96,8 +106,19 @@ class Comparison:
         statistics = compare(reference, rows, window.scores, threshold)
         self._statistics = statistics
         self._trends.append(statistics.ks / reference.floors)
-        self._verdicts.append(judge_window(reference, statistics, alpha))
-        return self._verdicts[-1]
+        verdict = judge_window(
+            reference,
+            statistics,
+            alpha,
+            of_words=self._of_words,
+        )
+        self._verdicts.append(verdict)
+        return verdict
+
+    @cached_property
+    def _of_words(self) -> Flags | None:
+        categories = self.bundle.categories
+        return None if categories is None else categories.are_of_words(self.bundle.names)
 
     def status(self) -> JsonObject:
         """Return the part of `/drift` about it."""
@@ -113,6 +134,7 @@ class Comparison:
             "alert_budget": self.bundle.threshold.budget,
             "rows_in_window": len(self.window),
             "window_rows": self.window.size,
+            "unknown_categories": dict(self._unknown),
         }
 
     def _scores(self) -> dict[str, float] | None:

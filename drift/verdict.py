@@ -159,12 +159,19 @@ class _Evidence:
         )
 
 
-def judge_window(reference: Reference, statistics: Statistics, alpha: float) -> Verdict:
+def judge_window(
+    reference: Reference,
+    statistics: Statistics,
+    alpha: float,
+    *,
+    of_words: Flags | None = None,
+) -> Verdict:
     """Judge one window, at the family-wise significance `alpha`.
 
-    A data break wins over drift: nobody should retrain on a broken sensor.
+    A data break wins over drift: nobody should retrain on a broken sensor. of_words: features [d]
+    that are made of words: they have no unit, sign or place that could be wrong.
     """
-    broken = tuple(_Breaks(reference, statistics).findings())
+    broken = tuple(_Breaks(reference, statistics, of_words).findings())
     if broken:
         return _data_break(broken)
     evidence = _Evidence.of(reference, statistics, alpha)
@@ -230,12 +237,16 @@ class _Breaks:
 
     reference: Reference
     statistics: Statistics
+    of_words: Flags | None = None
 
     def findings(self) -> Iterator[Finding]:
         for j in range(len(self.reference.names)):
-            finding = self._broken(j)
+            finding = None if self._is_of_words(j) else self._broken(j)
             if finding is not None:
                 yield finding
+
+    def _is_of_words(self, j: int) -> bool:
+        return self.of_words is not None and bool(self.of_words[j])
 
     def _broken(self, j: int) -> Finding | None:
         """The column has no values or one alone, or another unit, place or sign."""

@@ -183,6 +183,7 @@ class Watch:
             batch.number_rows(),
         )
         self.feedback.answered(answered)
+        comparison.count_words(batch)
         for window in comparison.window.add(batch, now):
             self._judge(comparison, window, now)
 

@@ -138,7 +138,19 @@ _MISSING = [
                 f"sum(rate(vigil_stream_imputed_values_total{RATE_WINDOW})) by (feature)"
             ),
         },
-        width=24,
+        width=12,
+    ),
+    Panel(
+        "Words that training has not seen",
+        "A second, by feature, of requests and of streams: see `vigil train --categories`.",
+        "short",
+        queries={
+            "{{feature}}": f"sum(rate(vigil_unknown_categories_total{RATE_WINDOW})) by (feature)",
+            "{{feature}}, streams": (
+                f"sum(rate(vigil_stream_unknown_categories_total{RATE_WINDOW})) by (feature)"
+            ),
+        },
+        width=12,
     ),
 ]
 

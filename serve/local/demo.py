@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from serve.local.row_times import RowTimes, times_for
 from serve.local.simulate import Tally, row_body, send_rows
 from serve.local.telemetry import Drift, telemetry
 from train.table.dataset import read_table
@@ -30,6 +31,7 @@ QUIET_ROWS = 2_000
 FINAL_ROWS = 1_500
 IN_FLIGHT_ROWS = 16
 DRIFT_TIMEOUT_S = 300.0
+MAX_ROWS = QUIET_ROWS + int(RATE * DRIFT_TIMEOUT_S) + FINAL_ROWS  # that are sent
 _MAX_NAMED_FEATURES = 8
 _MAX_INCIDENTS = 1000
 _POLL_INTERVAL_S = 0.2
@@ -60,6 +62,7 @@ def live_rows(
         columns=columns,
         imputing=imputing,
         keeps_context=True,
+        keeps_words=True,
     )
     for remark in dataset.remarks:
         say(remark)
@@ -110,11 +113,17 @@ class DemoRun:
     phase: str = ""  # of the governor
     retrains: int = 0
     failure: str = ""
-    began: float = field(default_factory=time.time)  # Unix seconds
+    times: RowTimes | None = None
+    # Unix seconds, of the first row where rows have times.
+    began: float = field(default_factory=time.time)
 
     async def play(self) -> JsonObject:
         """Stream until the new version has answered FINAL_ROWS rows; return the figures of the
         summary. Raises PlatformError when there is no better version."""
+        service = self.platform.service
+        self.times = await asyncio.to_thread(times_for, service, self.table, MAX_ROWS)
+        if self.times is not None:
+            self.began = min(self.began, self.times.at(0))
         watching = asyncio.create_task(self._watch())
         try:
             await send_rows(
@@ -154,7 +163,9 @@ class DemoRun:
             has_drifted = self.at.drift_from is not None and i >= self.at.drift_from
             source = drifted if has_drifted else ordinary
             row = i % len(source)
-            return row_body(source[row], self.table.entity_of(row))
+            at = None if self.times is None else self.times.at(i)
+            features = self.table.sent_row(row, source[row].tolist())
+            return row_body(features, self.table.entity_of(row), at)
 
         return body
 

@@ -20,7 +20,8 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from serve.local.simulate import write_records
+from serve.local.row_times import RowTimes
+from serve.local.simulate import whose_row, write_records
 from serve.local.telemetry import Drift, DriftKind
 from serve.stream.cli import stream_client
 from serve.stream.kinesis import put_records
@@ -122,11 +123,17 @@ class _Row:
 class Scenario:
     """The rows of `table`, again and again, as the events change them.
 
-    Row `i` is the same in every run.
+    Row `i` is the same in every run. times: of the rows that are sent, where they have any
     """
 
-    def __init__(self, table: Table, events: Iterable[ScenarioEvent]) -> None:
+    def __init__(
+        self,
+        table: Table,
+        events: Iterable[ScenarioEvent],
+        times: RowTimes | None = None,
+    ) -> None:
         self._table = table
+        self._times = times
         self._events = list(events)
         self._spread = table.X.std(axis=0)
         self._drifted = {
@@ -142,9 +149,9 @@ class Scenario:
         return math.prod(active)
 
     def record(self, i: int, id_: str) -> tuple[bytes, Truth]:
-        """Row `i` as the bytes of a record `{"id", "features", "entity"}`, and the truth about it.
+        """Row `i` as the bytes of a record, and the truth about it.
 
-        Without entities in the table the record has none.
+        The record is `{"id", "features", "entity", "time"}`, the last two where they are known.
         """
         active = [event for event in self._events if event.covers(i)]
         rng = np.random.default_rng([7, i])
@@ -156,9 +163,11 @@ class Scenario:
             truth = Truth(id_, i, label=0, events=events)
             return _bad_record(id_, row, rng), truth
         truth = Truth(id_, i, row.label, events=row.events)
-        entity = self._table.entity_of(i % len(self._table))
-        whose = {} if entity is None else {"entity": entity}
-        return _record(id_, features=row.features, **whose), truth
+        place = i % len(self._table)
+        features = self._table.sent_row(place, row.features)
+        at = None if self._times is None else self._times.at(i)
+        whose = whose_row(self._table.entity_of(place), at)
+        return _record(id_, features=features, **whose), truth
 
     def _change(
         self,

@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -181,7 +181,7 @@ class _Sender:
         due: float,
         request_id: str | None,
     ) -> None:
-        body = row if isinstance(row, bytes) else row_body(row)
+        body = row if isinstance(row, bytes) else row_body(row.tolist())
         headers = {} if request_id is None else {"X-Request-Id": request_id}
         sent = time.monotonic()
         answer = await self._answer(body, headers)
@@ -203,12 +203,22 @@ class _Sender:
         return _scored_answer(scored)
 
 
-def row_body(row: Floats, entity: str | None = None) -> bytes:
-    """Return the body of a request of one row [d], and whose it is."""
-    features = row.tolist()
-    if entity is None:
-        return msgspec.json.encode({"features": features})
-    return msgspec.json.encode({"features": features, "entity": entity})
+def row_body(
+    features: Sequence[Any],
+    entity: str | None = None,
+    at: float | None = None,
+) -> bytes:
+    """Return the body of a request of one row: its values, whose and of when it is, if it is said.
+
+    at: Unix seconds
+    """
+    return msgspec.json.encode({"features": features, **whose_row(entity, at)})
+
+
+def whose_row(entity: str | None, at: float | None) -> JsonObject:
+    """Return the fields that say whose a row is, and of when, where that is known."""
+    whose: JsonObject = {} if entity is None else {"entity": entity}
+    return whose if at is None else {**whose, "time": round(at * 1000)}
 
 
 class _Pace:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,17 @@ def _replay(options: StreamOptions) -> Any:
         )
         events.append(drift)
     table = _live_rows(options)
-    return Replay(Scenario(table, events), options.truth)
+    return Replay(Scenario(table, events, _times(options, table)), options.truth)
+
+
+def _times(options: StreamOptions, table: Any) -> Any:
+    """The times to send: a log has those of the table, a service those that its model needs."""
+    from serve.local.row_times import RowTimes, times_for
+
+    if options.to is not None:
+        return RowTimes.of(table, options.rows, time.time())
+    target = options.service.require(HomeSettings().open())
+    return times_for(target, table, options.rows)
 
 
 def _live_rows(options: StreamOptions) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -119,16 +120,12 @@ def _autoregressive(noise: Floats, memory: float) -> Floats:
 def write_table(table: Table, rows: int, file: Path) -> None:
     """The first `rows` rows of a table as CSV with a header, over and over where it has fewer;
     labels stay out."""
-    lines = [",".join(table.names)]
-    for i in range(rows):
-        row = table.X[i % len(table)]
-        lines.append(_csv_line(row))
-    text = "\n".join(lines)
-    file.write_text(f"{text}\n", "utf-8")
-
-
-def _csv_line(row: Floats) -> str:
-    return ",".join(map(repr, row.tolist()))
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        lines = csv.writer(stream, lineterminator="\n")
+        lines.writerow(table.sent or table.names)
+        for i in range(rows):
+            row = i % len(table)
+            lines.writerow(table.sent_row(row, table.X[row].tolist()))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy as np
 from train.table.cells import clean_name
 from train.table.table import Table, Words
 from train.table.words import CategoryEncoding, DeclaredCategory, why_no_word
-from vigil.arrays import Floats
+from vigil.arrays import Flags, Floats
 from vigil.errors import DataError
 from vigil.json_types import JsonObject
 
@@ -113,6 +113,12 @@ class CategoryCodec:
         if name in self.words:
             return self.categories[self.words.index(name)].outputs
         return (name,)
+
+    def are_of_words(self, names: Iterable[str]) -> Flags:
+        """Return which features of a model [D] are made of words, by a transform as well."""
+        outputs = [output for category in self.categories for output in category.outputs]
+        beginnings = tuple(f"{output}:" for output in outputs)
+        return np.array([name in outputs or name.startswith(beginnings) for name in names], bool)
 
     def join(self, X: Floats, words: Words) -> Floats:
         """Return the numeric rows [n, D] of numbers [n, d] and words [n, c], both in order."""

@@ -15,6 +15,7 @@ from train.table.schema import Columns
 from train.table.source import File, find_files
 from train.table.table import Table, concat
 from train.table.unix_times import unix_seconds
+from train.table.words import DeclaredCategory
 from vigil.arrays import Floats
 from vigil.errors import DataError
 from vigil.terminal import say
@@ -47,13 +48,15 @@ ALL_TIME = TimeRange(-np.inf, np.inf)
 class History:
     """Rows in the order of their times [n], which are Unix seconds.
 
-    name: of the series; training_rows: the first rows, where the file sets them apart
+    name: of the series; training_rows: the first rows, where the file sets them apart; categories:
+    features that are words
     """
 
     name: str
     table: Table
     times: Floats
     training_rows: int = 0
+    categories: tuple[DeclaredCategory, ...] = ()
 
     def __len__(self) -> int:
         return len(self.table)
@@ -125,6 +128,7 @@ def _read_series(
         table=table,
         times=_times_of(table, interval_s),
         training_rows=_count_training_rows(chunks),
+        categories=roles.categories,
     )
     return history.in_order()
 

@@ -18,6 +18,7 @@ from drift.incidents.backtest.threshold_rules import ThresholdRule
 from drift.incidents.backtest.trainer import HistoryTrainer
 from train.model.bundle import ModelBundle
 from train.settings import TrainSettings
+from train.table.category_counts import WordCounts
 from train.table.cells import find_flaw
 from train.table.split_scan import ModelFeatures
 from train.table.table import Table
@@ -94,8 +95,7 @@ class RegisteredModel:
     @property
     def _names(self) -> tuple[str, ...]:
         """Features that the model takes."""
-        transform = self.model.transform
-        return transform.names if transform else self.model.names
+        return self.model.raw_names
 
     @property
     def _features(self) -> ModelFeatures:
@@ -105,11 +105,14 @@ class RegisteredModel:
         return ModelFeatures(self._names, transform.steps, transform.fitted)
 
     def _select(self, history: History) -> Table:
-        missing = sorted(set(self._names) - set(history.table.names))
+        table = history.table
+        if self.model.categories is not None:
+            table = self.model.categories.apply(table)
+        missing = sorted(set(self._names) - set(table.names))
         if missing:
             names = ", ".join(missing)
             raise DataError(f"{history.name} lacks {names}, which version {self.version} takes")
-        return self._filled(history.name, history.table.select(self._names))
+        return self._filled(history.name, table.select(self._names))
 
     def _filled(self, name: str, rows: Table) -> Table:
         """The rows with what stands for missing values by the version's own policies."""
@@ -144,6 +147,7 @@ class WalkForward:
 
         Raises DataError when the probation is too short to learn from.
         """
+        history = self._with_numbers(history)
         trainer = self._trainer(history)
         model: ModelBundle | None = None
         for number, part in enumerate(self._parts(history), start=1):
@@ -154,6 +158,15 @@ class WalkForward:
                 model,
                 f"fit {number}",
             )
+
+    def _with_numbers(self, history: History) -> History:
+        """The history with numbers for words, which are learnt from the probation alone."""
+        table = history.table
+        if not history.categories:
+            return history
+        counts = WordCounts(history.categories)
+        counts.add(table.take(slice(0, self._probation_rows(history))))
+        return replace(history, table=counts.codec().apply(table))
 
     def _trainer(self, history: History) -> HistoryTrainer:
         features = self._learn_features(history)

@@ -6,14 +6,22 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from serve.local.demo import live_rows
+from serve.local.row_times import WEEK_S, RowTimes, times_for
 from serve.local.scenario import Replay, Scenario, ScenarioEvent, read_events
 from serve.local.simulate import row_body, write_records
-from serve.local.telemetry import telemetry
+from serve.local.telemetry import telemetry, write_table
+from serve.model.row_format import RowFormat
+from tests.answering import answering
 from train.table.schema import Columns
+from train.table.transform.feature_transform import FeatureTransform
+from train.table.transform.fitted import FittedSteps
+from train.table.words import DeclaredCategory
 from vigil.errors import DataError
+from vigil.service import Service
 
 TABLE = telemetry(500, seed=3, anomaly_rate=0.0)
 
@@ -34,11 +42,62 @@ def test_rows_of_a_table_with_entities_say_whose_they_are(tmp_path: Path) -> Non
     table = live_rows(str(file), Columns(entity="host"))
     records = [json.loads(Scenario(table, []).record(i, "x")[0]) for i in (0, 1, 6)]
     assert [record["entity"] for record in records] == ["a", "b", "a"]
-    assert json.loads(row_body(table.X[1], table.entity_of(1))) == {
+    assert json.loads(row_body(table.X[1].tolist(), table.entity_of(1))) == {
         "features": [2.5, 3.5],
         "entity": "b",
     }
     assert "entity" not in json.loads(Scenario(TABLE, []).record(0, "x")[0])
+
+
+def test_rows_of_a_table_with_categories_are_sent_with_their_words(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text('cpu,proto,net\n1.5,tcp,2.5\n2.5,"u,dp",3.5\n')
+    table = live_rows(str(file), Columns(categories=(DeclaredCategory("proto"),)))
+    record = json.loads(Scenario(table, []).record(3, "x")[0])
+    assert record["features"] == [2.5, "u,dp", 3.5]
+    write_table(table, 2, tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_text() == file.read_text()
+
+
+def test_rows_with_times_keep_their_hour_of_the_week_and_are_not_ahead(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    times = pd.date_range("2026-03-02", periods=30, freq="8h")
+    pd.DataFrame({"at": times.astype(str), "cpu": np.arange(30.0)}).to_csv(file, index=False)
+    table = live_rows(str(file), Columns(time="at"))
+    now = times[5].timestamp()
+    sent = RowTimes.of(table, 75, now)
+    assert sent is not None
+    seconds = np.array([sent.at(i) for i in range(75)])
+    assert (np.diff(seconds) > 0).all()
+    assert now - 3 * WEEK_S < seconds[-1] <= now
+    wanted = times.astype("int64").to_numpy() // 10**9
+    away = (seconds - np.resize(wanted, 75)) / WEEK_S
+    np.testing.assert_array_equal(away, np.round(away))
+    record = json.loads(Scenario(table, [], sent).record(31, "x")[0])
+    assert record["time"] == seconds[31] * 1000
+    assert json.loads(row_body([1.0], at=seconds[31]))["time"] == seconds[31] * 1000
+
+
+def test_times_that_are_no_dates_are_not_sent(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("step,cpu\n1,2\n2,3\n")
+    assert RowTimes.of(live_rows(str(file), Columns(time="step")), 9, 1e9) is None
+    assert RowTimes.of(TABLE, 9, 1e9) is None
+
+
+@pytest.mark.parametrize(("over_time", "is_timed"), [("calendar", True), ("diff:1", False)])
+def test_a_service_gets_the_times_that_its_model_needs(
+    over_time: str, is_timed: bool, tmp_path: Path
+) -> None:
+    fitted = FittedSteps({"calendar.level": np.zeros((168, 1))} if is_timed else {})
+    transform = FeatureTransform.parse(over_time, ("cpu",), fitted)
+    wire = RowFormat(("cpu",), transform, "key").to_wire()
+    file = tmp_path / "rows.csv"
+    file.write_text("at,cpu\n2026-03-02T00:00:00Z,2\n2026-03-02T00:01:00Z,3\n")
+    table = live_rows(str(file), Columns(time="at"))
+    with answering(lambda _: (200, wire)) as url:
+        assert (times_for(Service(url), table, 5) is not None) == is_timed
+    assert times_for(Service(url), table, 5) is None  # nobody answers any more
 
 
 def test_an_event_begins_and_ends_where_it_says() -> None:

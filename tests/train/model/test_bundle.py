@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -25,6 +26,7 @@ from train.model.bundle_files import (
 from train.model.fit import fit_part
 from train.model.forest import CompiledForest
 from train.model.reference import build_reference
+from train.table.categories import Category, CategoryCodec
 from train.table.impute import Imputation
 from train.table.transform.feature_transform import FeatureTransform
 from train.table.transform.fitted import FittedSteps, fitted_shapes
@@ -447,3 +449,56 @@ def test_json_of_another_form_is_refused(written: tuple[Path, str], name: str, t
     (written[0] / name).write_text(text)
     with pytest.raises(BundleError):
         read_bundle(written[0], None)
+
+
+PROTO = Category("proto", "one-hot", ("tcp", "udp"), (0.75, 0.25))
+CODEC = CategoryCodec(("cpu", "proto"), (PROTO,))
+
+
+@pytest.fixture
+def with_words(model: Models, tmp_path: Path) -> Path:
+    """The folder of a bundle with categories."""
+    plain = model(0)[1]
+    reference = replace(plain.reference, names=CODEC.outputs)
+    made = replace(plain, names=CODEC.outputs, reference=reference, categories=CODEC)
+    write_bundle(made, tmp_path / "words")
+    return tmp_path / "words"
+
+
+def test_categories_come_back(with_words: Path) -> None:
+    assert read_bundle(with_words, bundle_digest(with_words)).categories == CODEC
+
+
+def test_a_bundle_with_categories_is_of_a_format_that_an_older_vigil_refuses(
+    with_words: Path, written: tuple[Path, str]
+) -> None:
+    formats = [
+        json.loads((folder / "model.json").read_text())["format"]
+        for folder in (with_words, written[0])
+    ]
+    assert formats == [3, 2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"format": 2}, "bundle format 2; this Vigil reads"),
+        ({"format": 4}, "bundle format 4"),
+        ({"categories": None}, "bundle format 3"),
+        ({"categories": {"names": ["cpu", "proto"], "columns": []}}, "no features"),
+        ({"categories": CODEC.to_json() | {"names": ["proto", "cpu"]}}, "do not make the features"),
+        (
+            {
+                "categories": CODEC.to_json()
+                | {"columns": [msgspec.to_builtins(replace(PROTO, encoding="embedding"))]}
+            },
+            "Invalid enum value 'embedding'",
+        ),
+    ],
+)
+def test_categories_that_are_not_known_here_are_refused(
+    with_words: Path, changes: dict[str, Any], said: str
+) -> None:
+    edit(with_words, "model.json", **changes)
+    with pytest.raises(BundleError, match=said):
+        read_bundle(with_words, None)

@@ -19,7 +19,7 @@ from vigil.arrays import Floats
 from vigil.errors import DataError, UnfitTransform
 
 SampleRows = Callable[[tuple[Step, ...], FittedSteps], Table]
-_LEAST_DATE_S = 1e8  # times below it, of 1973, are counts of something
+LEAST_DATE_S = 1e8  # times below it, of 1973, are counts of something
 _MIN_ENTITY_ROWS = 8  # to tell its spread by
 _FLOOR = 0.05  # of the typical spread of an entity
 
@@ -150,7 +150,7 @@ def table_times(rows: Table) -> Floats:
             "or leave `calendar` or `season` out"
         )
     times = unix_seconds(rows.times)
-    if len(times) and times.max() < _LEAST_DATE_S:
+    if len(times) and times.max() < LEAST_DATE_S:
         raise UnfitTransform(
             "the transform knows hours, and the times of the table are no dates: give them as "
             "ISO 8601 or as seconds since 1970, or leave `calendar` or `season` out"
