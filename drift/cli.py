@@ -14,6 +14,7 @@ from vigil.settings import HomeSettings
 from vigil.terminal import json_option, print_json, print_table, printable, report_errors, say
 
 if TYPE_CHECKING:
+    from drift.check import WindowCheck
     from drift.verdict import Finding
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -120,7 +121,11 @@ def drift_check(
         say(remark)
     if as_json:
         print_json(check.to_json())
-        return
+    else:
+        _print_check(check)
+
+
+def _print_check(check: WindowCheck) -> None:
     calibration = check.calibration
     if not calibration.promised:
         say(f"these floors promise no false-alarm budget: {calibration.note}")

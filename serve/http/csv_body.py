@@ -49,6 +49,20 @@ def decode_csv(
     matcher.require_all(positions)
     numbers = names if categories is None else categories.numbers
     columns = [(name, positions[name]) for name in numbers]
+    X = _numbers(frame, columns, file, may_miss=may_miss)
+    if categories is not None:
+        X = join_words(X, _words(frame, positions, categories), categories)
+    return X, whose.take_from_frame(frame)
+
+
+def _numbers(
+    frame: pd.DataFrame,
+    columns: list[tuple[str, int]],
+    file: FileInMemory,
+    *,
+    may_miss: bool,
+) -> Floats:
+    """The columns [n, d] as numbers; `columns`: the features, and where they are in the frame."""
     chosen = frame.iloc[:, [position for _, position in columns]]
     X = _matrix(chosen)
     is_wrong = ~(np.abs(X) <= FLOAT32_MAX)  # what is no number is NaN there
@@ -56,9 +70,7 @@ def decode_csv(
         is_wrong &= ~_is_missing(chosen)
     if is_wrong.any():
         _refuse_first(frame, is_wrong, columns, file=file)
-    if categories is not None:
-        X = join_words(X, _words(frame, positions, categories), categories)
-    return X, whose.take_from_frame(frame)
+    return X
 
 
 def _words(

@@ -115,19 +115,13 @@ def decode_inputs(
     tensors = _by_name(inputs, binary)
     if _INPUT not in tensors:
         raise MalformedRequest(f"there must be one input, {_INPUT!r}")
-    features = tensors[_INPUT]
-    dtype = _check_tensor(features.input, len(names), max_rows)
-    if _is_binary(features.input):
-        rows = _binary_rows(features, dtype)
-        _check_finite(rows, names, may_miss)
-    else:
-        rows = _json_rows(
-            features,
-            dtype,
-            names,
-            is_typed=is_typed,
-            may_miss=may_miss,
-        )
+    rows = _feature_rows(
+        tensors[_INPUT],
+        names,
+        max_rows,
+        is_typed=is_typed,
+        may_miss=may_miss,
+    )
     if categories is not None:
         rows = join_words(rows, _words(tensors, len(rows), categories), categories)
     elif "categories" in tensors:
@@ -137,6 +131,29 @@ def decode_inputs(
     entities = _column(tensors.get("entity"), "entity", len(rows))
     times = _column(tensors.get("time"), "time", len(rows))
     return rows, check_context(entities, times)
+
+
+def _feature_rows(
+    features: _Tensor,
+    names: tuple[str, ...],
+    max_rows: int,
+    *,
+    is_typed: bool,
+    may_miss: bool,
+) -> Floats:
+    """The rows [n, d] of `features`."""
+    dtype = _check_tensor(features.input, len(names), max_rows)
+    if not _is_binary(features.input):
+        return _json_rows(
+            features,
+            dtype,
+            names,
+            is_typed=is_typed,
+            may_miss=may_miss,
+        )
+    rows = _binary_rows(features, dtype)
+    _check_finite(rows, names, may_miss)
+    return rows
 
 
 def _by_name(inputs: list[InferInput], binary: memoryview) -> dict[str, _Tensor]:

@@ -146,6 +146,8 @@ def _extremes_of(rows: Table) -> ClassExtremes | None:
 class _SplitScanner:
     """Gathers the chunks of one split; `first` is the first of them."""
 
+    _rows = 0
+
     def __init__(
         self,
         first: Table,
@@ -157,8 +159,7 @@ class _SplitScanner:
     ) -> None:
         self._raw_names = first.names
         self._split = split
-        self._offset = number * _STRIDE
-        self._rows = 0
+        self._number = number
         self._features = ModelFeatures(
             first.names,
             plan.steps,
@@ -172,10 +173,9 @@ class _SplitScanner:
         self._digests = _ColumnDigests(first)
         self._time_order = TimeOrder(plan.must_times_rise)
         self._missing = np.zeros(len(first.names), np.int64)
-        self._imputation = plan.imputation
+        self._plan = plan
         self._imputer = TableImputer(plan.imputation) if plan.imputation else None
         self._extremes = _extremes_of(first)
-        self._categories = plan.categories
         self._unknown = Counter[str]()
 
     def add(self, rows: Table) -> None:
@@ -185,22 +185,23 @@ class _SplitScanner:
             return
         self._digests.add(rows)
         self._missing += missing_counts(rows.X)
-        if self._categories is not None:
-            self._unknown.update(self._categories.unknown_counts(rows.X))
+        if self._plan.categories is not None:
+            self._unknown.update(self._plan.categories.unknown_counts(rows.X))
         rows = self._filled(rows)
         if self._extremes is not None:
             self._extremes.add(rows)
         self._time_order.add(rows, self._split.file)
         self._rows += len(rows)
-        model_rows = self._features.of_training(rows, self._offset)
+        model_rows = self._features.of_training(rows, self._number * _STRIDE)
         self._reservoir.add(model_rows)
         self._tail.add(model_rows)
 
     def _filled(self, rows: Table) -> Table:
         """The rows without missing values, where these may be."""
-        if self._imputation is None or self._imputer is None:
+        imputation = self._plan.imputation
+        if imputation is None or self._imputer is None:
             return rows
-        flaw = self._imputation.first_flaw(rows.X)
+        flaw = imputation.first_flaw(rows.X)
         if flaw is not None:
             raise flaw_error(rows, self._split.file, flaw)
         return self._imputer.fill(rows)
