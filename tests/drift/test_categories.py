@@ -129,7 +129,7 @@ def test_a_check_judges_words_and_counts_the_unknown(tmp_path: Path) -> None:
 
 
 def test_the_monitor_counts_unknown_words_of_live_rows(bundle: ModelBundle) -> None:
-    comparison = Comparison(Version("1", "run", "d" * 64, {}, {}), bundle)
+    comparison = Comparison(Version("1", "run", "d" * 64, 0.0), bundle)
     rows = np.array([[10.0, 1, 0, 0.5], [10.0, 0, 0, 0.5], [10.0, 0, 1, 0.0]])
     comparison.count_words(CapturedRows("1", rows, np.zeros(3), ["r"] * 3))
     assert comparison.status()["unknown_categories"] == {"proto": 1, "service": 1}
