@@ -52,9 +52,9 @@ lock: $(filter .tools/%,$(UV)) ## fail when uv.lock is not what pyproject.toml a
 
 wheel: $(filter .tools/%,$(UV)) ## build the wheel; see that its command starts and that the console is in it
 	@$(UV) build --quiet --wheel --out-dir dist
-	@$(UV) tool run --quiet --from "$$(ls dist/vigil-*.whl | tail -1)" vigil --help >/dev/null
+	@$(UV) tool run --quiet --from "$$(ls dist/vigil_anomaly-*.whl | tail -1)" vigil --help >/dev/null
 	@missing=$$(comm -23 <(git ls-files serve/console | sort) \
-	  <(python3 -m zipfile -l "$$(ls dist/vigil-*.whl | tail -1)" | cut -d' ' -f1 | sort)); \
+	  <(python3 -m zipfile -l "$$(ls dist/vigil_anomaly-*.whl | tail -1)" | cut -d' ' -f1 | sort)); \
 	  [ -z "$$missing" ] || { echo "not in the wheel: $$missing" >&2; exit 1; }
 
 docs: dev ## the documentation as a site, into site/; a dead link fails

@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 from vigil.commands import COMMANDS
+from vigil.release import DISTRIBUTION
 
 ROOT = Path(__file__).parent.parent
 
@@ -15,4 +16,5 @@ def test_the_wheel_holds_every_room_of_the_command() -> None:
     packed = set(project["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"])
     rooms = {mounted.place.partition(".")[0] for mounted in COMMANDS.values()}
     assert rooms <= packed
+    assert project["project"]["name"] == DISTRIBUTION
     assert project["project"]["scripts"]["vigil"] == "vigil.__main__:main"

@@ -5,7 +5,6 @@ Serve's gRPC server calls the methods by their names in the protocol.
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import time
 import uuid
@@ -26,6 +25,7 @@ from serve.http.replica import Replica
 from serve.http.scoring import ModelScorer
 from serve.http.stream_slots import StreamSlots
 from vigil.errors import BodyTooLarge, VigilError
+from vigil.release import installed_version
 
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -175,7 +175,7 @@ class InferenceServicer:
         except VigilError as error:
             _refuse(grpc_context, error)
             return answer()
-        metadata = server_metadata(importlib.metadata.version("vigil"))
+        metadata = server_metadata(installed_version())
         return answer(name=metadata["name"], version=metadata["version"])
 
     async def ModelMetadata(self, request: Any, grpc_context: Any) -> Any:

@@ -12,6 +12,7 @@ from serve.http.openapi import openapi_document
 from serve.http.replica import Replica
 from serve.model.loaded import LoadedModel
 from vigil.json_types import JsonObject
+from vigil.release import installed_version
 
 
 class ModelInfoEndpoints:
@@ -19,7 +20,7 @@ class ModelInfoEndpoints:
 
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
-        self._vigil_version = importlib.metadata.version("vigil")
+        self._vigil_version = installed_version()
         self._mlflow_version = importlib.metadata.version("mlflow")
 
     async def healthz(self, request: Request) -> Response:

@@ -7,7 +7,6 @@ alone.
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 import random
 import time
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from serve.metrics import ServeMetrics
 from serve.settings import ServeSettings
 from vigil.home import Home
 from vigil.json_types import JsonObject
+from vigil.release import installed_version
 
 if TYPE_CHECKING:
     from serve.http.traces import Traces
@@ -100,7 +100,7 @@ def _open_traces(settings: ServeSettings, replica: str) -> Traces:
     from serve.http.traces import Traces  # here: the SDK takes memory
 
     resource = {
-        "service.version": importlib.metadata.version("vigil"),
+        "service.version": installed_version(),
         "service.instance.id": replica,
     }
     return Traces(settings.traces_endpoint, settings.traces_rate, resource)

@@ -5,7 +5,6 @@ Schemas are those of the types that decode bodies and encode answers.
 
 from __future__ import annotations
 
-import importlib.metadata
 from typing import Any
 
 import msgspec
@@ -22,6 +21,7 @@ from serve.http.refusals import ErrorBody, MlflowErrorBody, OpenInferenceErrorBo
 from serve.http.routes import MODEL_PATH, VERSION_PATH
 from serve.settings import ServeSettings
 from vigil.json_types import JsonObject
+from vigil.release import installed_version
 
 _TEXT: JsonObject = {"type": "string"}
 _LINES: JsonObject = {
@@ -89,7 +89,7 @@ def openapi_document(
         "openapi": "3.1.0",
         "info": {
             "title": "Vigil",
-            "version": importlib.metadata.version("vigil"),
+            "version": installed_version(),
             "description": "Real-time anomaly detection",
         },
         "paths": {

@@ -238,7 +238,7 @@ def test_a_merged_model_is_promoted_and_without_one_nothing_happens(tools: Tools
 
 def test_a_release_is_built_of_the_version_that_was_tagged(tools: Tools) -> None:
     (tools.folder / "dist").mkdir()
-    for name in ("vigil-1.2.3-py3-none-any.whl", "vigil-1.2.3.tgz", "sbom.cdx.json"):
+    for name in ("vigil_anomaly-1.2.3-py3-none-any.whl", "vigil-1.2.3.tgz", "sbom.cdx.json"):
         (tools.folder / "dist" / name).write_text(name)
     assert tools.run("release", "v1.2.3").returncode == 0
     assert [call.split()[0] for call in tools.calls] == ["make", "uv", "vigil"]
@@ -251,7 +251,7 @@ DOWNLOADING = """#!/usr/bin/env bash
 echo "gh $*" >> {log}
 [ "$2" = verify ] && exit "${{FAILS:-0}}"
 cd "${{!#}}"
-echo wheel > vigil-1.2.3-py3-none-any.whl
+echo wheel > vigil_anomaly-1.2.3-py3-none-any.whl
 echo chart > vigil-1.2.3.tgz
 echo parts > sbom.cdx.json
 sha256sum *.whl *.tgz sbom.cdx.json > SHA256SUMS
