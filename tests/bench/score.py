@@ -38,7 +38,7 @@ PEERS = {
     "onnxruntime": ("onnxruntime>=1.20", "skl2onnx>=1.18", SAME),
     "treelite": ("treelite>=4.3", SAME),
     "tl2cgen": ("tl2cgen>=1.0", "treelite>=4.3", SAME),
-    "isotree": ("isotree>=0.6.1", SAME),
+    "isotree": ("isotree>=0.6.1", "pandas", SAME),
 }
 OWN_FOREST = "isotree"
 MAX_DIFFERENCE = 1e-5  # a peer that is further from scikit-learn does other work
