@@ -12,10 +12,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from serve.local.telemetry import telemetry
@@ -24,8 +26,27 @@ from tests.running import ROOT, Vigil, free_port
 from tests.swapping import Alias, Answered, Traffic
 from vigil.terminal import say
 
-SWAPS, REPLICAS, ROUNDS = 50, 2, 3
+SWAPS, REPLICAS, ROUNDS = 60, 2, 3
+ALONE = 6  # each sixth swap is found by the replicas themselves; of the others they are told
 MODES = {"HAProxy": "1", "default proxy": "0"}
+
+
+@dataclass(frozen=True)
+class Move:
+    """The alias stood at `version` at `since`, and all replicas said at `until` that they did."""
+
+    version: str
+    since: float
+    until: float
+
+    def lasted(self, answers: list[Answered]) -> float:
+        """Seconds until the last answer of another version; 0 where none came."""
+        others = [
+            answer.came
+            for answer in answers
+            if answer.version != self.version and self.since <= answer.came <= self.until
+        ]
+        return max(others, default=self.since) - self.since
 
 
 def swap(seconds: float, modes: tuple[str, ...] = tuple(MODES)) -> list[dict[str, Any]]:
@@ -40,6 +61,10 @@ def ratios(rows: list[dict[str, Any]]) -> list[Ratio]:
         "answers of a version not desired in the last 5 s": ("not desired", 0),
         "maximum latency during swaps over the steady maximum": ("swap over steady", 3),
         "seconds until all replicas agree without being told": ("slowest convergence s", 5),
+        "ms from the alias to the last answer of the former version, told, p99": (
+            "last answer p99 ms",
+            300,
+        ),
         "p99 with a shadow of 10 % over without": ("shadow p99 ratio", 1.1),
     }
     return [
@@ -67,8 +92,8 @@ def page(rows: list[dict[str, Any]]) -> str:
 {markdown(figures(rows))}
 
 {REPLICAS} replicas under a client that keeps asking from the same cores. The alias is moved in
-MLflow {SWAPS} times: four of five times the replicas are told at once, else they find it
-themselves. Steady is the run before. Then p99 without and with a challenger in the shadow, in
+MLflow {SWAPS} times: each {ALONE}th time the replicas find it themselves, else they are told at
+once, as `vigil promote` tells them. Steady is the run before. Then p99 without and with a challenger in the shadow, in
 {ROUNDS} rounds.
 """
 
@@ -97,18 +122,22 @@ def _mode(mode: str, seconds: float) -> dict[str, Any]:
 
 
 def _swaps(alias: Alias, versions: list[str], seconds: float) -> dict[str, Any]:
-    took = []
+    took: list[float] = []
+    told: list[Move] = []
     with _traffic(alias) as traffic:
         time.sleep(3)
         steady = time.time()
         time.sleep(seconds)
         began = time.time()
         for i in range(SWAPS):
-            alias.move(versions[i % 2])
-            if i % 5:
+            version = versions[i % 2]
+            alias.move(version)
+            moved = time.time()
+            if i % ALONE:
                 alias.hurry()
+                told.append(Move(version, moved, time.time()))
             else:
-                took.append(alias.converge(versions[i % 2], REPLICAS))
+                took.append(alias.converge(version, REPLICAS))
         ended = time.time()
     good = [a for a in traffic.answers if a.status == 200]
     say(f"{len(good)} answers, {len(traffic.failed)} failed: {traffic.failed[:2]}")
@@ -118,6 +147,8 @@ def _swaps(alias: Alias, versions: list[str], seconds: float) -> dict[str, Any]:
         "failed": len(traffic.failed),
         "not desired": len(alias.not_desired(good)),
         "slowest convergence s": round(max(took), 2),
+        "last answer p50 ms": _last_answer_ms(good, told, 0.5),
+        "last answer p99 ms": _last_answer_ms(good, told, 0.99),
         "steady p50 ms": round(traffic.quantile_ms(0.5, steady, began), 2),
         "steady p99 ms": round(traffic.quantile_ms(0.99, steady, began), 2),
         "swap p99 ms": round(traffic.quantile_ms(0.99, began, ended), 2),
@@ -128,6 +159,11 @@ def _swaps(alias: Alias, versions: list[str], seconds: float) -> dict[str, Any]:
         ),
         "swap seconds": round(ended - began, 1),
     }
+
+
+def _last_answer_ms(answers: list[Answered], told: list[Move], share: float) -> float:
+    """Quantile of the time from each move to the last answer of the version before."""
+    return round(1e3 * float(np.quantile([move.lasted(answers) for move in told], share)), 1)
 
 
 def _shadow(alias: Alias, versions: list[str], seconds: float) -> dict[str, Any]:
