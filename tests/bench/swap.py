@@ -28,6 +28,7 @@ from vigil.terminal import say
 
 SWAPS, REPLICAS, ROUNDS = 60, 2, 3
 ALONE = 6  # each sixth swap is found by the replicas themselves; of the others they are told
+PLAIN = ("--over-time", "none")
 MODES = {"HAProxy": "1", "default proxy": "0"}
 
 
@@ -93,8 +94,8 @@ def page(rows: list[dict[str, Any]]) -> str:
 
 {REPLICAS} replicas under a client that keeps asking from the same cores. The alias is moved in
 MLflow {SWAPS} times: each {ALONE}th time the replicas find it themselves, else they are told at
-once, as `vigil promote` tells them. Steady is the run before. Then p99 without and with a challenger in the shadow, in
-{ROUNDS} rounds.
+once, as `vigil promote` tells them. Steady is the run before. Then p99 without and with a
+challenger in the shadow, in {ROUNDS} rounds. The model has no features over time.
 """
 
 
@@ -111,7 +112,7 @@ def _mode(mode: str, seconds: float) -> dict[str, Any]:
         data = Path(folder) / "telemetry.csv"
         pd.DataFrame(table.X, columns=list(table.names)).to_csv(data, index=False)
         say(f"{mode}: starting")
-        with Vigil(Path(folder), free_port(), environment).running(data) as vigil:
+        with Vigil(Path(folder), free_port(), environment).running(data, *PLAIN) as vigil:
             alias = Alias(vigil)
             versions = [v.version for v in alias.variants(2)]
             return {
