@@ -159,7 +159,9 @@ class UnderTest:
 def vigil(folder: Path, data: Path) -> Iterator[UnderTest]:
     """Vigil, trained on `data` and running in `folder`, with the do-nothing handler beside it."""
     try:
-        with Vigil(folder, free_port(), ENVIRONMENT).running(data) as running:
+        with Vigil(folder, free_port(), ENVIRONMENT).running(
+            data, "--over-time", "none"
+        ) as running:
             under_test = UnderTest(running)
             under_test.add_nothing()
             yield under_test
