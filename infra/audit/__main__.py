@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from infra.audit.advisories import OSV, known_advisories, locked_packages, pinned_packages
+from infra.audit.direct import direct_pins
 from infra.audit.page import write_page
 from infra.audit.pins import (
     Pin,
@@ -50,7 +51,7 @@ def main(path: Path, osv: str, through: str, offline: bool, write_docs: bool) ->
     findings = list(local_findings(pin_file.pins, ROOT, today))
     if not offline:
         registries = fetch_through(through) if through else fetch_text
-        pins = [*pin_file.pins, *workflow_pins(ROOT, today)]
+        pins = _asked_for(pin_file, today)
         findings += _old_pins(pins, today, registries, unanswered)
         findings += _advisories(pin_file, osv, unanswered)
     failures = list(without_exempted(findings, pin_file.exemptions, today))
@@ -74,6 +75,13 @@ def _tell(
 def _is_incomplete(unanswered: list[str]) -> bool:
     """On a laptop without a way out that is no fault of the tree; nobody reads it in CI."""
     return bool(unanswered) and bool(os.environ.get("GITHUB_ACTIONS"))
+
+
+def _asked_for(pin_file: PinFile, today: date) -> list[Pin]:
+    """The pins that are kept by hand, and those that stand where tools keep them."""
+    named = {pin.registry for pin in pin_file.pins}
+    direct = [pin for pin in direct_pins(ROOT, today) if pin.registry not in named]
+    return [*pin_file.pins, *workflow_pins(ROOT, today), *direct]
 
 
 def _old_pins(

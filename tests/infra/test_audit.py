@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from infra.audit.__main__ import main
+from infra.audit.direct import direct_pins
 from infra.audit.page import render_table
 from infra.audit.pins import (
     MAX_AGE,
@@ -178,6 +179,18 @@ def test_actions_are_pins_too(tmp_path: Path) -> None:
     assert (found.registry, found.file) == ("github:owner/tool", ".github/workflows/ci.yml")
 
 
+def test_libraries_that_the_project_names_are_pins_too(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(
+        "[project]\ndependencies = [\"Fast_Lib[extra]>=1; sys_platform == 'linux'\"]\n"
+        '[dependency-groups]\ndev = ["other<2"]\n'
+    )
+    locked = '[[package]]\nname = "{}"\nversion = "1.5"\nsource = {{registry = "R"}}\n'
+    names = ("fast-lib", "needed-by-it", "other")
+    (tmp_path / "uv.lock").write_text("".join(map(locked.format, names)))
+    found = [(pin.name, pin.version, pin.registry) for pin in direct_pins(tmp_path, TODAY)]
+    assert found == [("fast-lib", "1.5", "pypi:fast-lib"), ("other", "1.5", "pypi:other")]
+
+
 def test_every_action_of_the_workflows_is_asked_for() -> None:
     texts = [path.read_text() for path in (ROOT / ".github/workflows").glob("*.yml")]
     used = {name for text in texts for name in re.findall(r"uses: ([\w-]+/[\w-]+)", text)}
@@ -209,7 +222,8 @@ def registries() -> Iterator[str]:
     """A mirror of all registries, which knows one tool: its newer release is of long ago."""
 
     def answer(asked: Asked) -> tuple[int, Any]:
-        return 200, ANSWERS.get(f"https:/{asked.path}", [])
+        nothing = {"releases": {}} if "pypi.org" in asked.path else []
+        return 200, ANSWERS.get(f"https:/{asked.path}", nothing)
 
     with answering(answer) as url:
         yield url
@@ -294,3 +308,37 @@ def test_an_entry_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     path.write_text('[[pin]]\nname = "tool"\nverison = "1"\n')
     with pytest.raises(BadSettings, match="verison"):
         read_pins(path)
+
+
+RENOVATE = json.loads((ROOT / "renovate.json").read_text())
+
+
+def proposed(manager: dict[str, Any]) -> set[tuple[str, str]]:
+    """What one of Renovate's managers finds in the tree: name and version."""
+    (place,) = manager["managerFilePatterns"]
+    (path,) = [
+        one for one in (".ci", "infra") for one in (ROOT / one).rglob("*") if fits(place, one)
+    ]
+    text = path.read_text()
+    (pattern,) = [re.sub(r"\(\?<(\w+)>", r"(?P<\1>", one) for one in manager["matchStrings"]]
+    return {
+        (match.groupdict().get("depName") or manager["depNameTemplate"], match["currentValue"])
+        for match in re.finditer(pattern, text)
+    }
+
+
+def fits(place: str, path: Path) -> bool:
+    """Whether a pattern of Renovate's, /REGEX/, is of a file."""
+    return path.is_file() and bool(re.search(place.strip("/"), str(path.relative_to(ROOT))))
+
+
+@pytest.mark.parametrize("manager", RENOVATE["customManagers"], ids=lambda one: one["description"])
+def test_a_rule_of_renovate_finds_what_it_is_for(manager: dict[str, Any]) -> None:
+    assert proposed(manager)
+
+
+def test_renovate_proposes_newer_charts_and_tools_for_all_that_are_pinned() -> None:
+    found = {pair for manager in RENOVATE["customManagers"] for pair in proposed(manager)}
+    versions = {version.removeprefix("v") for _, version in found}
+    by_hand = [pin for pin in read_pins(PIN_FILE).pins if pin.file.startswith((".ci", "infra/man"))]
+    assert {pin.version for pin in by_hand} <= versions
