@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from train.spec_options import column_options, parse_columns
+from vigil.json_types import without_none
 from vigil.settings import HomeSettings
 from vigil.terminal import json_option, print_json, print_table, printable, report_errors, say
 
@@ -179,7 +180,7 @@ def _variants(options: _Options) -> list[BacktestVariant]:
     from drift.incidents.backtest.variant import BacktestVariant
 
     given = {name: options[name] for name in _VARIANT_OPTIONS}
-    named = {name: value for name, value in given.items() if value is not None}
+    named = without_none(given)
     variant = BacktestVariant(**named)
     changes = options["compare"]
     return [variant, variant.changed(changes)] if changes else [variant]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -226,11 +226,12 @@ class Feedback:
         }
 
     def _count_outcomes(self, version: str | None) -> dict[str, int]:
-        counts: dict[str, int] = dict.fromkeys(_OUTCOMES, 0)
-        for row in self._labels.values():
-            if version in (None, row.version):
-                counts[row.outcome] += 1
-        return counts
+        counts = Counter(row.outcome for row in self._rows_of(version))
+        return {outcome: counts[outcome] for outcome in _OUTCOMES}
+
+    def _rows_of(self, version: str | None) -> Iterator[LabelledRow]:
+        """What was labelled of a version; None: of all."""
+        return (row for row in self._labels.values() if version in (None, row.version))
 
     def _tell_metrics(self) -> None:
         self._figures = {}

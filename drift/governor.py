@@ -66,6 +66,10 @@ class Governor:
         start, _ = self.retrains[-1]
         return start
 
+    def age_s(self, now: float) -> float:
+        """How long ago the latest retraining ended, or this began."""
+        return now - self.renewed
+
     @property
     def retrain_seconds(self) -> float:
         """How long the latest retraining took; 0 without one."""
@@ -267,7 +271,7 @@ def _count_window(
 
 def _due(state: Governor, now: float, settings: DriftSettings) -> EpisodeTrigger | None:
     """What asks for a retraining without drift."""
-    age_s = now - state.renewed
+    age_s = state.age_s(now)
     if 0 < settings.schedule_hours * 3600 <= age_s:
         return "schedule"
     if 0 < settings.schedule_rows <= state.fresh:
@@ -294,7 +298,7 @@ def _opened_by(state: Governor, trigger: EpisodeTrigger, now: float) -> Governor
 def _since_last(state: Governor, trigger: EpisodeTrigger, now: float) -> str:
     if trigger == "volume":
         return f"{state.fresh} new rows"
-    hours = (now - state.renewed) / 3600
+    hours = state.age_s(now) / 3600
     return f"{hours:.1f} hours"
 
 

@@ -114,10 +114,12 @@ class MonitorLoops:
 
         Those that are behind are told again. Nobody waits for them here.
         """
-        is_telling = self._telling is not None and not self._telling.done()
-        if self._has_news and not is_telling:
+        if self._has_news and not self._is_telling():
             self._has_news = False
             self._telling = asyncio.create_task(self.refresh_replicas())
+
+    def _is_telling(self) -> bool:
+        return self._telling is not None and not self._telling.done()
 
     def _follow_desired(self) -> None:
         desired = self._registry.desired()
@@ -240,8 +242,10 @@ class MonitorLoops:
 
     def _is_ledger_old(self) -> bool:
         now = time.monotonic()
-        is_open = now - self._console_opened < self._pace.open_console
-        return is_open and now - self._ledger_read > self._pace.ledger
+        return self._is_console_open(now) and now - self._ledger_read > self._pace.ledger
+
+    def _is_console_open(self, now: float) -> bool:
+        return now - self._console_opened < self._pace.open_console
 
     def _update_ledger(self) -> None:
         self._display.ledger = completed_moves(self._registry, MAX_MOVES)

@@ -113,7 +113,7 @@ class RayTraining:
         return SUBMITTED_AGAIN if self._submitted > 1 else ""
 
     def _follow(self, attempt: int, until: float) -> JobState:
-        timeout_s = min(self._settings.retrain_timeout_s, until - time.monotonic())
+        timeout_s = _time_left_s(self._settings, until)
         return self._jobs.follow(self._episode.job_of(attempt), timeout_s)
 
     def _ended(self, state: JobState) -> EndedJob:
@@ -164,7 +164,7 @@ class GithubTraining:
         """Dispatch the workflow, unless it has ended already, and wait for its version."""
         if not self._is_registered:
             dispatch(self._payload(info), self._settings)
-        timeout_s = min(self._settings.retrain_timeout_s, until - time.monotonic())
+        timeout_s = _time_left_s(self._settings, until)
         self._wait(timeout_s)
         return EndedJob(f"has registered no version within {timeout_s:g} s of its dispatch")
 
@@ -184,6 +184,11 @@ class GithubTraining:
             "episode": self._episode.id,
             "data": str(info["data"]),
         }
+
+
+def _time_left_s(settings: DriftSettings, until: float) -> float:
+    """What is left of a retraining that is over at `until` (monotonic)."""
+    return min(settings.retrain_timeout_s, until - time.monotonic())
 
 
 def forest_environment(info: Fields) -> dict[str, str]:

@@ -13,7 +13,14 @@ from infra.observe import ClusterObserver, Observation
 from infra.render import write_manifests
 from infra.revisions import read_rendering
 from vigil.json_types import JsonObject
-from vigil.terminal import json_option, print_json, print_table, printable, report_errors
+from vigil.terminal import (
+    json_option,
+    print_answer,
+    print_json,
+    print_table,
+    printable,
+    report_errors,
+)
 
 _CHANGE_COLUMNS = ("effect", "object", "what", "runs twice", "for at most")
 
@@ -125,10 +132,8 @@ def settings_command(environment: str, out: Path, as_json: bool) -> None:
 
     (text,) = settings_config_map(read_files(environment))["data"].values()
     out.write_text(text)
-    if as_json:
-        print_json({"environment": environment, "out": str(out)})
-    else:
-        click.echo(f"settings of {environment} in {out}")
+    document = {"environment": environment, "out": str(out)}
+    print_answer(document, f"settings of {environment} in {out}", as_json=as_json)
 
 
 def _report_files(
@@ -137,11 +142,9 @@ def _report_files(
     as_json: bool,
     **more: str,
 ) -> None:
-    if as_json:
-        names = [str(file.relative_to(out)) for file in files]
-        print_json({**more, "out": str(out), "files": names})
-    else:
-        click.echo(f"{len(files)} files in {out}")
+    names = [str(file.relative_to(out)) for file in files]
+    document = {**more, "out": str(out), "files": names}
+    print_answer(document, f"{len(files)} files in {out}", as_json=as_json)
 
 
 @click.group()

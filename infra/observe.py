@@ -12,6 +12,7 @@ from infra.diagnosis.containers import logs_to_read
 from infra.diagnosis.objects import KubeObject, RawObject, parse_quantity
 from infra.diagnosis.snapshot import ClusterSnapshot, ContainerLog, Readiness
 from infra.kube import AllowedReader, ApiResponse, ClusterClient, ClusterUnreachable
+from vigil.json_types import without_none
 
 Usage = tuple[tuple[str, str, str], int]  # namespace, pod, container; bytes
 PROXY_TIMEOUT_S = 4.0
@@ -106,7 +107,7 @@ class ClusterObserver:
         by_kind = {kind: self._in_namespaces(kind) for kind in kinds}
         for kind, path in CLUSTER_KINDS.items():
             by_kind[kind] = self._reader.list(path, kind=kind)
-        readable = {kind: items for kind, items in by_kind.items() if items is not None}
+        readable = without_none(by_kind)
         return {"Namespace": namespaces, **readable}
 
     def _deep(self, seen: ClusterSnapshot) -> ClusterSnapshot:

@@ -20,7 +20,7 @@ from infra.stack_settings import read_files
 from infra.trained_version import TrainedVersion
 from vigil.aws import aws_client
 from vigil.errors import BadSettings
-from vigil.terminal import json_option, print_json, report_errors
+from vigil.terminal import json_option, print_answer, report_errors
 
 MAX_PREVIEW_CHARACTERS = 50_000
 _WHAT_IT_DOES = "`vigil doctor change --from origin/main --to HEAD` says what that does."
@@ -81,16 +81,13 @@ def image_command(
     pin_image(stack, reference)
     write_manifests(environment, Path("deploy") / environment, Path.cwd())
     url = _image_proposal(environment, reference, stack).open() if push else ""
-    if as_json:
-        print_json(
-            {
-                "environment": environment,
-                "image": reference,
-                "pull_request": url,
-            }
-        )
-    else:
-        click.echo(url or f"{stack} and deploy/{environment} are changed")
+    document = {
+        "environment": environment,
+        "image": reference,
+        "pull_request": url,
+    }
+    sentence = url or f"{stack} and deploy/{environment} are changed"
+    print_answer(document, sentence, as_json=as_json)
 
 
 def _image_proposal(environment: str, reference: str, stack: Path) -> Proposal:
@@ -145,11 +142,12 @@ def model_command(
     url = ""
     if trained.has_passed:
         url = _propose_model(environment, trained, reason, push=push)
-    if as_json:
-        outcome = {"version": trained.version, "passed": trained.has_passed}
-        print_json({**outcome, "pull_request": url})
-    else:
-        click.echo(url or text)
+    document = {
+        "version": trained.version,
+        "passed": trained.has_passed,
+        "pull_request": url,
+    }
+    print_answer(document, url or text, as_json=as_json)
 
 
 def _propose_model(
@@ -249,10 +247,9 @@ def chart_command(
     path = _write_package(package, out / f"{CHART_NAME}-{version}.tgz")
     if bucket:
         publish_chart(package, version, bucket, aws_client("s3"))
-    if as_json:
-        print_json({"package": str(path), "bucket": bucket})
-    else:
-        click.echo(f"{path}, in {bucket}" if bucket else str(path))
+    document = {"package": str(path), "bucket": bucket}
+    sentence = f"{path}, in {bucket}" if bucket else str(path)
+    print_answer(document, sentence, as_json=as_json)
 
 
 def _write_package(package: bytes, path: Path) -> Path:

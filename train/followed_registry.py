@@ -7,13 +7,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import click
-
 from train.settings import TrainSettings
 from vigil.errors import PlatformError, RegistryError
 from vigil.service import KEY_REFUSED, Service, ServiceOptions, Unanswered
 from vigil.settings import HomeSettings
-from vigil.terminal import print_json
+from vigil.terminal import print_answer
 
 if TYPE_CHECKING:
     from train.registry.versions import Registry
@@ -68,16 +66,13 @@ class FollowedRegistry:
         assert champion is not None
         self.refresh_replicas()
         replicas, where = self._wait(champion.version)
-        if as_json:
-            print_json(
-                {
-                    "version": champion.version,
-                    "digest": champion.digest,
-                    "replicas": replicas,
-                }
-            )
-        else:
-            click.echo(f"version {champion.version} is champion{where}")
+        document = {
+            "version": champion.version,
+            "digest": champion.digest,
+            "replicas": replicas,
+        }
+        sentence = f"version {champion.version} is champion{where}"
+        print_answer(document, sentence, as_json=as_json)
 
     def _wait(self, version: str) -> tuple[list[str], str]:
         """The replicas that serve it, all of them, and what to say of that."""

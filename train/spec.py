@@ -21,7 +21,7 @@ from train.table.schema import Columns
 from train.table.transform.grammar import parse_steps
 from train.table.words import parse_category
 from vigil.errors import DataError
-from vigil.json_types import Fields, JsonObject
+from vigil.json_types import Fields, JsonObject, without_none
 
 if TYPE_CHECKING:
     from train.registry.versions import Version
@@ -262,7 +262,7 @@ class JobSpec(BaseModel):
         roles = {role: getattr(self, name) for name, role in _ROLES.items()}
         if self.categories is not None:
             roles["categories"] = tuple(map(parse_category, self.categories))
-        return Columns(**{role: value for role, value in roles.items() if value is not None})
+        return Columns(**without_none(roles))
 
     @property
     def imputing(self) -> Imputing | None:
@@ -293,7 +293,7 @@ class JobSpec(BaseModel):
         """Return what the bundle keeps of the job, as JSON: see `of_bundle`."""
         groups = self.absolute().grouped()
         names = [name for name in self._kept_fields() if name in groups and _says(name, groups)]
-        roles = {role: value for role, value in groups["columns"].items() if value is not None}
+        roles = without_none(groups["columns"])
         since = self.since or None
         return {name: groups[name] for name in names} | {
             "columns": roles,

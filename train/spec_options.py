@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from train.spec import JobSpec
 from train.table.schema import Columns
-from vigil.json_types import Fields, JsonObject
+from vigil.json_types import Fields, JsonObject, without_none
 
 Command = Callable[..., None]
 _SCALARS = {
@@ -45,7 +45,7 @@ def parse_columns(values: Fields) -> Columns:
 
 def parse_spec(values: Fields) -> JobSpec:
     """Return the job that the options say; raises click.BadParameter that names the wrong one."""
-    given = {name: value for name, value in values.items() if value is not None}
+    given = without_none(values)
     try:
         return JobSpec(**given)
     except ValidationError as error:

@@ -17,7 +17,12 @@ from vigil.errors import RegistryError
 from vigil.json_types import JsonObject, Numbers
 from vigil.service import ServiceOptions, service_options
 from vigil.settings import HomeSettings
-from vigil.terminal import json_option, print_json, print_table, report_errors
+from vigil.terminal import (
+    json_option,
+    print_answer,
+    print_listing,
+    report_errors,
+)
 
 if TYPE_CHECKING:
     from train.registry.moves import Move
@@ -59,15 +64,12 @@ def _show_versions(as_json: bool) -> None:
     registry = local_registry()
     versions = registry.versions()
     canary = registry.desired().canary
-    if as_json:
-        print_json(
-            {
-                "models": [_version_json(version) for version in versions],
-                "canary": _canary_json(canary) if canary else None,
-            }
-        )
-    else:
-        print_table(_VERSION_COLUMNS, [_version_row(version, canary) for version in versions])
+    document = {
+        "models": list(map(_version_json, versions)),
+        "canary": canary and _canary_json(canary),
+    }
+    rows = (_version_row(version, canary) for version in versions)
+    print_listing(document, _VERSION_COLUMNS, rows, as_json=as_json)
 
 
 def _version_json(version: Version) -> JsonObject:
@@ -103,17 +105,14 @@ def _show_champion_at(at: str, as_json: bool) -> None:
     if move is None:
         raise RegistryError(f"there was no champion at {at}")
     since = _iso(move.at)
-    if as_json:
-        print_json(
-            {
-                "version": move.to,
-                "digest": move.digest,
-                "since": since,
-                "reason": move.reason,
-            }
-        )
-    else:
-        click.echo(f"version {move.to} ({move.digest[:12]}), since {since}: {move.reason}")
+    document = {
+        "version": move.to,
+        "digest": move.digest,
+        "since": since,
+        "reason": move.reason,
+    }
+    sentence = f"version {move.to} ({move.digest[:12]}), since {since}: {move.reason}"
+    print_answer(document, sentence, as_json=as_json)
 
 
 def _unix_time(at: str) -> float:
@@ -132,10 +131,8 @@ def _unix_time(at: str) -> float:
 def history_command(as_json: bool) -> None:
     """The promotion ledger: who moved what, when and why."""
     moves = completed_moves(local_registry())
-    if as_json:
-        print_json({"moves": [_move_json(move) for move in moves]})
-    else:
-        print_table(_MOVE_COLUMNS, [_move_row(move) for move in moves])
+    document = {"moves": list(map(_move_json, moves))}
+    print_listing(document, _MOVE_COLUMNS, map(_move_row, moves), as_json=as_json)
 
 
 def _move_json(move: Move) -> JsonObject:
@@ -210,13 +207,12 @@ def promote_command(
 
 
 def _tell_canary(canary: Canary, as_json: bool) -> None:
-    if as_json:
-        print_json({"canary": _canary_json(canary)})
-    else:
-        click.echo(
-            f"version {canary.version} is a canary; the monitor promotes it at the end, "
-            "or stops it: see `vigil models history`"
-        )
+    document = {"canary": _canary_json(canary)}
+    sentence = (
+        f"version {canary.version} is a canary; the monitor promotes it at the end, "
+        "or stops it: see `vigil models history`"
+    )
+    print_answer(document, sentence, as_json=as_json)
 
 
 @click.command("rollback")
@@ -293,19 +289,20 @@ def recalibrate_command(
         captured=captured,
         judged=judged,
     )
-    if as_json:
-        print_json(
-            {
-                "version": version.version,
-                "digest": version.digest,
-                "metrics": dict(version.metrics),
-            }
-        )
-    else:
-        click.echo(
-            f"version {version.version} has the champion's forest and a new threshold: "
-            f"`vigil promote {version.version}` serves it"
-        )
+    _tell_recalibrated(version, as_json)
+
+
+def _tell_recalibrated(version: Version, as_json: bool) -> None:
+    document = {
+        "version": version.version,
+        "digest": version.digest,
+        "metrics": dict(version.metrics),
+    }
+    sentence = (
+        f"version {version.version} has the champion's forest and a new threshold: "
+        f"`vigil promote {version.version}` serves it"
+    )
+    print_answer(document, sentence, as_json=as_json)
 
 
 def _iso(at: float) -> str:

@@ -1,12 +1,18 @@
-"""Types of decoded JSON."""
+"""Types of decoded JSON, and objects without what is not there."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 JsonObject = dict[str, Any]
 # An object that is only read: of an answer, a bundle or the registry.
 Fields = Mapping[str, Any]
 # Numbers by name.
 Numbers = Mapping[str, float]
+Value = TypeVar("Value")
+
+
+def without_none(values: Mapping[str, Value | None]) -> dict[str, Value]:
+    """Return the values that are there."""
+    return {name: value for name, value in values.items() if value is not None}

@@ -9,7 +9,7 @@ import functools
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ParamSpec
 
@@ -119,13 +119,32 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     stdout_console.print(made)
 
 
+def print_listing(
+    document: Any,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    as_json: bool,
+) -> None:
+    """What there is, on stdout: one JSON object, or a table with these rows."""
+    if as_json:
+        print_json(document)
+    else:
+        print_table(columns, list(rows))
+
+
+def print_answer(document: Any, sentence: str, *, as_json: bool) -> None:
+    """What was done, on stdout: one JSON object, or a sentence."""
+    if as_json:
+        print_json(document)
+    else:
+        click.echo(sentence)
+
+
 def print_figures(figures: JsonObject, *, as_json: bool) -> None:
     """Figures on stdout: one JSON object, or a table of two columns."""
-    if as_json:
-        print_json(figures)
-        return
-    rows = [(name, _figure_in_words(value)) for name, value in figures.items()]
-    print_table(("figure", "value"), rows)
+    rows = ((name, _figure_in_words(value)) for name, value in figures.items())
+    print_listing(figures, ("figure", "value"), rows, as_json=as_json)
 
 
 def _figure_in_words(value: object) -> object:

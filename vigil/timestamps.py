@@ -30,7 +30,11 @@ def parse_iso_time(text: str) -> float:
 
     Raises ValueError.
     """
-    moment = datetime.fromisoformat(text)
+    return unix_seconds_of(datetime.fromisoformat(text))
+
+
+def unix_seconds_of(moment: datetime) -> float:
+    """Return the Unix seconds of a moment, which is UTC where it has no zone."""
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return moment.timestamp()

@@ -22,6 +22,7 @@ from drift.incidents.incident import (
 from drift.incidents.labels import JudgedIncident, judged_rows, row_labels
 from drift.incidents.rules import DismissalRule
 from drift.incidents.silences import Silence, Silences
+from drift.incidents.store import IncidentPage
 from drift.incidents.tracker import IncidentTracker
 from drift.incidents.update import StoredRecord
 from drift.incidents.verdicts import (
@@ -33,6 +34,7 @@ from drift.incidents.verdicts import (
     latest_verdicts,
     undo_rule,
 )
+from vigil.json_types import JsonObject
 
 TakeLabels = Callable[[list[Label]], Any]
 
@@ -59,9 +61,7 @@ class IncidentAnswers:
         after: str | None,
     ) -> Any:
         """Return a page of incidents, the latest first."""
-        page = self._desk.store.page(state, limit, after)
-        listed = [incident_document(incident) for incident in page.incidents]
-        return {"incidents": listed, "next": page.next}
+        return _page_document(self._desk.store.page(state, limit, after))
 
     def incident(self, incident_id: str) -> Any:
         """Return one incident, its course, and what people have said of it."""
@@ -219,6 +219,11 @@ def _verdict_document(verdict: GivenVerdict) -> dict[str, Any]:
         "at": verdict.at,
         "reason": verdict.reason,
     }
+
+
+def _page_document(page: IncidentPage) -> JsonObject:
+    listed = list(map(incident_document, page.incidents))
+    return {"incidents": listed, "next": page.next}
 
 
 def _rule_request(order: Mapping[str, Any] | None) -> RuleRequest | None:

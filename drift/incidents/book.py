@@ -268,8 +268,7 @@ class IncidentBook:
         """Link what has opened since the drift began to its episode."""
         for incident in self.open.values():
             if incident.onset >= onset:
-                incident.episode = episode
-                self.touch(incident)
+                self._put_into(incident, episode)
 
     def end_episode(
         self,
@@ -310,8 +309,11 @@ class IncidentBook:
         """Link what has opened since the data broke, for what is broken, to the data break."""
         for incident in self.open.values():
             if incident.onset >= data_break.onset and data_break.explains(incident.leading):
-                incident.episode = data_break.episode
-                self.touch(incident)
+                self._put_into(incident, data_break.episode)
+
+    def _put_into(self, incident: TrackedIncident, episode: str) -> None:
+        incident.episode = episode
+        self.touch(incident)
 
     def end_break(self, now: float) -> None:
         """Close the incident of a data break; without one nothing changes."""

@@ -15,11 +15,13 @@ from urllib.parse import urlsplit
 import icalendar
 import msgspec
 import recurring_ical_events
+from httpx import Response
 
 from drift.incidents.names import bounded_name
 from drift.incidents.silences import MAX_REASON, Silence
 from vigil import http
 from vigil.errors import VigilError
+from vigil.timestamps import unix_seconds_of
 
 MAX_CALENDAR_BYTES = 2_000_000
 MAX_WINDOWS = 1000
@@ -91,18 +93,19 @@ def _sentence(error: Exception) -> str:
 
 def fetch_calendar(source: str) -> bytes:
     """Return the content of an iCalendar file or http(s) URL. Raises OSError or CalendarRefused."""
-    if urlsplit(source).scheme in ("http", "https"):
-        content = _download(source)
-    else:
-        content = _read_file(Path(source).expanduser())
+    content = _content(source)
     if len(content) > MAX_CALENDAR_BYTES:
         raise CalendarRefused(f"it has more than {MAX_CALENDAR_BYTES} bytes")
     return content
 
 
+def _content(source: str) -> bytes:
+    if urlsplit(source).scheme in ("http", "https"):
+        return _download(source)
+    return _read_file(Path(source).expanduser())
+
+
 def _download(url: str) -> bytes:
-    """The body, as far as it is read to see that it is too long."""
-    body = b""
     with http.open_response(
         "GET",
         url,
@@ -110,10 +113,16 @@ def _download(url: str) -> bytes:
         follow_redirects=True,
     ) as response:
         http.check_status(response)
-        for part in response.iter_bytes():
-            body += part
-            if len(body) > MAX_CALENDAR_BYTES:
-                break
+        return _first_bytes(response)
+
+
+def _first_bytes(response: Response) -> bytes:
+    """The body, as far as it is read to see that it is too long."""
+    body = b""
+    for part in response.iter_bytes():
+        body += part
+        if len(body) > MAX_CALENDAR_BYTES:
+            break
     return body
 
 
@@ -190,6 +199,4 @@ def _seconds(moment: _Moment) -> float:
     if not isinstance(moment, datetime.datetime):
         midnight = datetime.time()
         moment = datetime.datetime.combine(moment, midnight)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=datetime.UTC)
-    return moment.timestamp()
+    return unix_seconds_of(moment)

@@ -13,10 +13,19 @@ from urllib.parse import quote, urlencode
 import click
 
 from vigil.errors import BadSettings
-from vigil.json_types import Fields, JsonObject
+from vigil.json_types import Fields, JsonObject, without_none
 from vigil.service import Service, ServiceOptions, service_options
 from vigil.settings import HomeSettings
-from vigil.terminal import json_option, print_json, print_table, printable, report_errors, say
+from vigil.terminal import (
+    json_option,
+    print_answer,
+    print_json,
+    print_listing,
+    print_table,
+    printable,
+    report_errors,
+    say,
+)
 from vigil.timestamps import iso_time, to_unix_seconds
 
 _COLUMNS = ("id", "state", "onset", "rows", "peak", "grade", "entities", "features", "verdict")
@@ -51,13 +60,11 @@ def incidents_command(
     if context.invoked_subcommand is not None:
         return
     given = {"state": state, "limit": limit, "next": cursor}
-    query = urlencode({name: value for name, value in given.items() if value is not None})
+    query = urlencode(without_none(given))
     page = _service(service).get(f"/incidents?{query}")
-    if as_json:
-        print_json(page)
-        return
-    print_table(_COLUMNS, [_incident_row(incident) for incident in page["incidents"]])
-    if page["next"]:
+    rows = map(_incident_row, page["incidents"])
+    print_listing(page, _COLUMNS, rows, as_json=as_json)
+    if page["next"] and not as_json:
         say(f"more: vigil incidents --next {page['next']}")
 
 
@@ -185,12 +192,10 @@ def add_silence(
 def list_silences(service: ServiceOptions, as_json: bool) -> None:
     """All silences, by their begin, also those of the calendar."""
     listed = _service(service).get("/silences")
-    if as_json:
-        print_json(listed)
-        return
-    print_table(_SILENCE_COLUMNS, [_silence_row(silence) for silence in listed["silences"]])
+    rows = map(_silence_row, listed["silences"])
+    print_listing(listed, _SILENCE_COLUMNS, rows, as_json=as_json)
     calendar = listed["calendar"]
-    if calendar["error"]:
+    if calendar["error"] and not as_json:
         say(f"the calendar {calendar['source']} holds as it was read last: {calendar['error']}")
 
 
@@ -206,10 +211,8 @@ def remove_silence(silence_id: str, service: ServiceOptions, as_json: bool) -> N
 
 
 def _show_silence(silence: Fields, as_json: bool) -> None:
-    if as_json:
-        print_json(silence)
-        return
-    print_table(_SILENCE_COLUMNS, [_silence_row(silence)])
+    rows = map(_silence_row, [silence])
+    print_listing(silence, _SILENCE_COLUMNS, rows, as_json=as_json)
 
 
 @click.group("rules")
@@ -224,10 +227,8 @@ def rules_command() -> None:
 def list_rules(service: ServiceOptions, as_json: bool) -> None:
     """All rules, the latest last."""
     listed = _service(service).get("/rules")
-    if as_json:
-        print_json(listed)
-        return
-    print_table(_RULE_COLUMNS, [_rule_row(rule) for rule in listed["rules"]])
+    rows = map(_rule_row, listed["rules"])
+    print_listing(listed, _RULE_COLUMNS, rows, as_json=as_json)
 
 
 @rules_command.command("remove")
@@ -238,10 +239,8 @@ def list_rules(service: ServiceOptions, as_json: bool) -> None:
 def remove_rule(rule_id: str, service: ServiceOptions, as_json: bool) -> None:
     """Undo a rule: what it holds back now is announced."""
     rule = _service(service).post("/rules/remove", body={"id": rule_id})
-    if as_json:
-        print_json(rule)
-        return
-    click.echo(printable(f"removed {rule['id']}: {rule['sentence']}"))
+    removed = printable(f"removed {rule['id']}: {rule['sentence']}")
+    print_answer(rule, removed, as_json=as_json)
 
 
 def _service(options: ServiceOptions) -> Service:

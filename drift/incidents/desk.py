@@ -221,16 +221,12 @@ class IncidentDesk:
 
     def tick(self, now: float) -> None:
         """Do what time alone brings."""
-        with self._lock:
-            if self._tracker is not None:
-                self._collect(self._tracker, self._tracker.tick(now))
+        self._step(lambda tracker: tracker.tick(now))
         self.save()
 
     def begin_episode(self, episode: DriftEpisode, now: float) -> None:
         """Open the incident of an episode of drift; `save` stores it."""
-        with self._lock:
-            if self._tracker is not None:
-                self._collect(self._tracker, self._tracker.begin_episode(episode, now))
+        self._step(lambda tracker: tracker.begin_episode(episode, now))
 
     def keep_episode(self, episode: str | None, now: float) -> None:
         """Close the incidents of all episodes but this one; `save` stores it."""
@@ -244,9 +240,13 @@ class IncidentDesk:
 
     def see_window(self, broken: BrokenWindow | None, now: float) -> None:
         """Open, extend or close the incident of a data break; None: the window was whole."""
+        self._step(lambda tracker: tracker.see_window(broken, now))
+
+    def _step(self, step: TrackerStep) -> None:
+        """Take a step, as the leader; who stands by takes none."""
         with self._lock:
             if self._tracker is not None:
-                self._collect(self._tracker, self._tracker.see_window(broken, now))
+                self._collect(self._tracker, step(self._tracker))
 
     def _collect(self, tracker: IncidentTracker, changes: Sequence[IncidentChange]) -> None:
         """Keep what a step has changed for the next transaction, and count it."""

@@ -59,12 +59,15 @@ class Doubles:
         return repeated
 
     def _longest_repeated(self, rows: ScoredRows, first: str) -> int:
-        alike = [batch for batch in self._batches if batch.first == first]
-        alike.sort(key=lambda batch: -batch.rows)
-        for batch in alike:
+        for batch in self._longest_first(first):
             if _begins_with(rows, batch):
                 return batch.rows
         return 0
+
+    def _longest_first(self, first: str) -> list[_Batch]:
+        """The batches with this first row."""
+        alike = [batch for batch in self._batches if batch.first == first]
+        return sorted(alike, key=lambda batch: -batch.rows)
 
     def seen_before(self, rows: ScoredRows, over: RowIndices) -> Flags:
         """Return which of the rows `over` the threshold came in a former batch; remember them.

@@ -67,13 +67,9 @@ class Notifier:
 
         A URL that is refused is logged, and the channels stay as they were.
         """
-        context = ChannelContext(
-            detector=settings.model_name,
-            console_url=settings.console_url,
-            secret=_present_secret(settings, "notify_secret"),
-        )
+        urls = _present_secret(settings, "notify")
         try:
-            self.follow(_present_secret(settings, "notify"), context)
+            self.follow(urls, _context(settings))
         except ValueError as error:
             self._complain(str(error))
 
@@ -109,6 +105,14 @@ class Notifier:
 
     def statuses(self) -> list[ChannelStatus]:
         return [sender.status() for sender in self._senders]
+
+
+def _context(settings: DriftSettings) -> ChannelContext:
+    return ChannelContext(
+        detector=settings.model_name,
+        console_url=settings.console_url,
+        secret=_present_secret(settings, "notify_secret"),
+    )
 
 
 def _present_secret(settings: DriftSettings, name: Literal["notify", "notify_secret"]) -> str:

@@ -46,6 +46,7 @@ from vigil.json_types import JsonObject
 MAX_PAGE = 1000
 MESSAGES_AN_INCIDENT = 3  # kept for each incident that is
 _Stored = TypeVar("_Stored", bound=msgspec.Struct)
+_DocumentRow = TrackerRow | IncidentRow | EvidenceDocumentRow
 
 
 @dataclass(frozen=True)
@@ -125,23 +126,25 @@ class IncidentStore:
 
     def tracker_state(self) -> JsonObject | None:
         """The tracker's state as it was last recorded; None before the first."""
-        with self._session() as session:
-            row = session.get(TrackerRow, TRACKER_NAME)
-            return None if row is None else json.loads(row.document)
+        document = self._document(TrackerRow, TRACKER_NAME)
+        return None if document is None else json.loads(document)
 
     def incident(self, incident_id: str) -> Incident:
         """Raises UnknownIncident."""
-        with self._session() as session:
-            row = session.get(IncidentRow, incident_id)
-            if row is None:
-                raise UnknownIncident(f"no incident {incident_id!r}: `vigil incidents` lists all")
-            return decode_incident(row.document)
+        document = self._document(IncidentRow, incident_id)
+        if document is None:
+            raise UnknownIncident(f"no incident {incident_id!r}: `vigil incidents` lists all")
+        return decode_incident(document)
 
     def evidence(self, incident_id: str) -> IncidentEvidence | None:
         """The worst rows of an incident; None where none are kept."""
+        document = self._document(EvidenceDocumentRow, incident_id)
+        return None if document is None else decode_evidence(document)
+
+    def _document(self, table: type[_DocumentRow], key: str) -> str | None:
         with self._session() as session:
-            row = session.get(EvidenceDocumentRow, incident_id)
-            return None if row is None else decode_evidence(row.document)
+            row = session.get(table, key)
+            return None if row is None else row.document
 
     def judged(self) -> list[tuple[Incident, IncidentEvidence]]:
         """The incidents on which there is a verdict, with their worst rows, the latest first."""

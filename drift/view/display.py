@@ -16,7 +16,7 @@ from drift.view.report import EpisodeReport, PendingReports, episode_page
 from drift.view.timeline import Observations
 from drift.watch import Watch
 from serve.exposition import MetricFamilies, collect_metrics, render_exposition
-from serve.model.report import ConsumerReport
+from serve.model.report import ConsumerReport, ReplicaReport
 from train.registry.moves import Move
 from train.registry.versions import Version
 
@@ -51,12 +51,7 @@ class Display:
 
     def _take_report(self, event: ReportReceived) -> None:
         report = event.report
-        self._counters.report(
-            report.served.replica,
-            report.counts,
-            report.delivered,
-            self._watch.rollout.seconds(),
-        )
+        self._count(report.served.replica, report)
         self._live.ingest(report, event.at)
 
     def _write_report(self, event: WindowJudged) -> None:
@@ -68,14 +63,16 @@ class Display:
 
     def count(self, report: ConsumerReport) -> None:
         """Take in the metrics of a stream consumer."""
-        now = self._watch.rollout.seconds()
         with self._watch.lock:
-            self._counters.report(
-                report.consumer,
-                report.counts,
-                report.delivered,
-                now,
-            )
+            self._count(report.consumer, report)
+
+    def _count(self, reporter: str, report: ReplicaReport | ConsumerReport) -> None:
+        self._counters.report(
+            reporter,
+            report.counts,
+            report.delivered,
+            self._watch.rollout.seconds(),
+        )
 
     def console(self, now: float) -> bytes:
         """Return what the console shows, as JSON."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from infra.dashboards.metric_names import check_metrics
-from vigil.json_types import JsonObject
+from vigil.json_types import JsonObject, without_none
 
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 RATE_WINDOW = "[$__rate_interval]"  # of a rate: four scrapes, or what a pixel stands for
@@ -108,8 +108,7 @@ class Panel:
         return [(self.bad, above_bad), (self.warn, "green")]
 
     def _axis(self) -> dict[str, float]:
-        ends = {"min": self.least, "max": self.most}
-        return {end: value for end, value in ends.items() if value is not None}
+        return without_none({"min": self.least, "max": self.most})
 
     def _defaults(self) -> JsonObject:
         thresholds = {"mode": "absolute", "steps": self._thresholds()}

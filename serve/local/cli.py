@@ -29,6 +29,7 @@ from vigil.service import ServiceOptions, service_options
 from vigil.settings import HomeSettings
 from vigil.terminal import (
     json_option,
+    print_answer,
     print_figures,
     print_json,
     print_table,
@@ -145,10 +146,9 @@ def down(as_json: bool) -> None:
     home = HomeSettings().open()
     has_run = home.record.exists()
     ended_by_force = stop_platform(home)
-    if as_json:
-        print_json({"stopped": has_run, "ended_by_force": ended_by_force})
-    else:
-        click.echo("stopped" if has_run else f"no platform runs in {home.root}")
+    document = {"stopped": has_run, "ended_by_force": ended_by_force}
+    sentence = "stopped" if has_run else f"no platform runs in {home.root}"
+    print_answer(document, sentence, as_json=as_json)
 
 
 @click.command()

@@ -11,7 +11,7 @@ from serve.settings import ServeSettings
 from train.registry.signature import create_signing_key
 from vigil.home import explain_write_errors
 from vigil.settings import HomeSettings
-from vigil.terminal import json_option, print_json, report_errors
+from vigil.terminal import json_option, print_answer, report_errors
 
 
 @click.group()
@@ -40,10 +40,8 @@ def new(name: str, operator: bool, as_json: bool) -> None:
     ring = _ring()
     with explain_write_errors(ring.file.parent):
         key = ring.new(name, operator=operator)
-    if as_json:
-        print_json({"name": name, "key": key, "operator": operator})
-    else:
-        click.echo(key)
+    document = {"name": name, "key": key, "operator": operator}
+    print_answer(document, key, as_json=as_json)
 
 
 @keys.command()
@@ -58,10 +56,9 @@ def signing(file: Path, as_json: bool) -> None:
     """
     key_id = create_signing_key(file)
     public = file.with_suffix(".pub")
-    if as_json:
-        print_json({"id": key_id, "private": str(file), "public": str(public)})
-    else:
-        click.echo(f"key {key_id}: {file} signs, {public} is for those who verify")
+    document = {"id": key_id, "private": str(file), "public": str(public)}
+    sentence = f"key {key_id}: {file} signs, {public} is for those who verify"
+    print_answer(document, sentence, as_json=as_json)
 
 
 @keys.command("list")
@@ -71,11 +68,12 @@ def list_keys(as_json: bool) -> None:
     """Names of the keys."""
     by_name = dict(sorted(_ring().read().items()))
     operators = [name for name, key in by_name.items() if key.operator]
-    if as_json:
-        print_json({"keys": list(by_name), "operators": operators})
-        return
     lines = [f"{name} (operator)" if name in operators else name for name in by_name]
-    click.echo("\n".join(lines) or "there are no keys")
+    print_answer(
+        {"keys": list(by_name), "operators": operators},
+        "\n".join(lines) or "there are no keys",
+        as_json=as_json,
+    )
 
 
 @keys.command()
@@ -87,7 +85,4 @@ def revoke(name: str, as_json: bool) -> None:
     ring = _ring()
     with explain_write_errors(ring.file.parent):
         ring.revoke(name)
-    if as_json:
-        print_json({"revoked": name})
-    else:
-        click.echo(f"revoked {name}")
+    print_answer({"revoked": name}, f"revoked {name}", as_json=as_json)

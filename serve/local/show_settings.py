@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 import click
 
 from drift.settings import DriftSettings
@@ -9,7 +11,7 @@ from serve.settings import ServeSettings
 from train.settings import TrainSettings
 from vigil.json_types import JsonObject
 from vigil.room_settings import RoomSettings
-from vigil.terminal import json_option, print_json, print_table, report_errors
+from vigil.terminal import json_option, print_listing, report_errors
 
 _ROOM_SETTINGS: tuple[type[RoomSettings], ...] = (ServeSettings, DriftSettings, TrainSettings)
 _COLUMNS = ("key", "value", "from", "effect")
@@ -29,10 +31,8 @@ def settings(room: str | None, changed: bool, as_json: bool) -> None:
             shown += _describe_fields(room_settings)
     if changed:
         shown = [field for field in shown if field["from"] != "default"]
-    if as_json:
-        print_json({"settings": shown})
-        return
-    print_table(_COLUMNS, [[field[column] for column in _COLUMNS] for field in shown])
+    rows = map(itemgetter(*_COLUMNS), shown)
+    print_listing({"settings": shown}, _COLUMNS, rows, as_json=as_json)
 
 
 def _describe_fields(room: type[RoomSettings]) -> list[JsonObject]:

@@ -18,7 +18,7 @@ from serve.exposition import MetricFamilies
 from train.model.threshold import alerting
 from train.table.numbering import Numbering, number_rows
 from vigil.arrays import Array, Flags
-from vigil.json_types import Fields, JsonObject
+from vigil.json_types import Fields, JsonObject, without_none
 
 _Value = TypeVar("_Value")
 
@@ -69,7 +69,7 @@ class ShadowReport(msgspec.Struct, frozen=True, kw_only=True):
 
     def to_wire(self) -> JsonObject:
         fields = msgspec.structs.asdict(self)
-        return {name: value for name, value in fields.items() if value is not None}
+        return without_none(fields)
 
 
 class RowContext(msgspec.Struct, frozen=True, array_like=True):

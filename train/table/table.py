@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vigil.arrays import Array, Floats, Positions
+from vigil.json_types import without_none
 
 Labels = NDArray[np.int64]
 RowChoice = slice | Array
@@ -57,8 +58,7 @@ class Table:
 
     def _facts(self) -> dict[str, Array]:
         """What is known of each row, by the name of the field."""
-        facts = {name: getattr(self, name) for name in _FACTS}
-        return {name: values for name, values in facts.items() if values is not None}
+        return without_none({name: getattr(self, name) for name in _FACTS})
 
     def tail(self, n: int) -> Table:
         """Return the last `n` rows, or all where there are fewer."""

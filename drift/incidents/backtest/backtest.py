@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -105,10 +106,8 @@ class BacktestResult:
         return dict(totals)
 
     def _incidents_json(self) -> list[dict[str, Any]]:
-        incidents: list[dict[str, Any]] = []
-        for result in self.series:
-            incidents += result.incidents_json()
-        return incidents
+        of_series = (result.incidents_json() for result in self.series)
+        return list(chain.from_iterable(of_series))
 
 
 def run_backtest(

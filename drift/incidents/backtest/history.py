@@ -159,10 +159,10 @@ def _count_training_rows(chunks: Sequence[Table]) -> int:
     return sum(len(chunk) for chunk in chunks if not chunk.is_test)
 
 
-def _labelled_alike(chunks: Sequence[Table]) -> list[Table]:
+def _labelled_alike(chunks: Sequence[Table]) -> Sequence[Table]:
     """Chunks with labels, where some have them: rows to train on have none, and are normal."""
     if all(chunk.labels is None for chunk in chunks):
-        return list(chunks)
+        return chunks
     return [_with_labels(chunk) for chunk in chunks]
 
 

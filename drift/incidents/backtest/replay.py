@@ -119,18 +119,16 @@ class _Recorder:
         return msgspec.structs.replace(rows, limits=limits)
 
     def _keep_curve(self, rows: ScoredRows) -> None:
-        thresholds = np.full_like(rows.scores, rows.threshold)
-        if rows.limits is not None:
-            thresholds = rows.limits
-        self._curves.append(ScoreCurve(rows.times, rows.scores, thresholds))
+        self._curves.append(ScoreCurve(rows.times, rows.scores, _thresholds(rows)))
 
     def _keep_incidents(self, changes: Sequence[IncidentChange]) -> None:
         for change in changes:
-            id = change.incident.id
-            opened_at = change.at
-            if id in self._incidents:
-                opened_at = self._incidents[id].opened_at
-            self._incidents[id] = OpenedIncident(change.incident, opened_at)
+            incident = change.incident
+            self._incidents[incident.id] = OpenedIncident(incident, self._opened_at(change))
+
+    def _opened_at(self, change: IncidentChange) -> float:
+        former = self._incidents.get(change.incident.id)
+        return change.at if former is None else former.opened_at
 
     def finish(self, name: str) -> HistoryReplay:
         """Close what is open, and say what was seen."""
@@ -182,6 +180,13 @@ def _batch(
 def _entities(history: History, places: NDArray[np.intp]) -> list[str] | None:
     entities = history.table.entities
     return None if entities is None else list(map(str, entities[places]))
+
+
+def _thresholds(rows: ScoredRows) -> Floats:
+    """That of each row: of its entity, or the model's."""
+    if rows.limits is not None:
+        return rows.limits
+    return np.full_like(rows.scores, rows.threshold)
 
 
 def _join_curves(curves: Sequence[ScoreCurve]) -> ScoreCurve:
