@@ -226,8 +226,7 @@ class Feedback:
         }
 
     def _count_outcomes(self, version: str | None) -> dict[str, int]:
-        counts = Counter(row.outcome for row in self._rows_of(version))
-        return {outcome: counts[outcome] for outcome in _OUTCOMES}
+        return dict.fromkeys(_OUTCOMES, 0) | Counter(row.outcome for row in self._rows_of(version))
 
     def _rows_of(self, version: str | None) -> Iterator[LabelledRow]:
         """What was labelled of a version; None: of all."""
@@ -302,8 +301,7 @@ def _read_label(
     alert: bool,
     version: str,
 ) -> tuple[RowKey, LabelledRow]:
-    key = RowKey(str(request), int(row))
-    return key, LabelledRow(bool(anomaly), bool(alert), str(version))
+    return RowKey(str(request), int(row)), LabelledRow(bool(anomaly), bool(alert), str(version))
 
 
 def _read_waiting(request: str, row: int, anomaly: bool) -> tuple[RowKey, bool]:

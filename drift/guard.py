@@ -38,8 +38,7 @@ def _sum(arms: Sequence[ArmCounts], name: str) -> int:
 
 
 def _sum_latency(arms: Sequence[ArmCounts]) -> tuple[int, ...]:
-    latencies = [arm.latency for arm in arms]
-    buckets = zip(*latencies, strict=True)
+    buckets = zip(*[arm.latency for arm in arms], strict=True)
     return tuple(map(sum, buckets))
 
 

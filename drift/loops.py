@@ -99,8 +99,7 @@ class MonitorLoops:
     async def refresh_replicas(self) -> None:
         """Have the replicas look at the registry now, and not only after their poll period."""
         with contextlib.suppress(Exception):
-            refreshing = self._service.ask_all("refresh")
-            await asyncio.wait_for(refreshing, self._pace.refresh_timeout)
+            await asyncio.wait_for(self._service.ask_all("refresh"), self._pace.refresh_timeout)
 
     async def _follow_registry(self) -> None:
         try:

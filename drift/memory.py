@@ -68,9 +68,8 @@ class MonitorMemory:
 
     def status(self) -> JsonObject:
         """Return what `/drift` shows of the past."""
-        timeline = [transition.status() for transition in self.transitions]
         return {
-            "timeline": timeline,
+            "timeline": [transition.status() for transition in self.transitions],
             "cause": self.cause,
             "last_retraining": msgspec.to_builtins(self.last_retraining),
         }

@@ -192,8 +192,9 @@ class Release:
         return champion is not None and champion.version == version
 
     def _was_canary(self, version: str) -> bool:
-        moves = completed_moves(self._registry)
-        return any(move.kind == "canary" and move.to == version for move in moves)
+        return any(
+            move.kind == "canary" and move.to == version for move in completed_moves(self._registry)
+        )
 
     def _last_move(self, version: str) -> Move:
         for move in completed_moves(self._registry):

@@ -136,8 +136,10 @@ class ShadowEvidence:
 def compare_ranks(champion: Floats, challenger: Floats) -> RankAgreement:
     """Return Kendall's tau of two models' scores [n], and how far their top rows are the same."""
     tau: Any = kendalltau(champion, challenger)
-    overlap = _top_overlap(champion, challenger)
-    return {"kendall_tau": _finite(tau.statistic), "top_overlap": overlap}
+    return {
+        "kendall_tau": _finite(tau.statistic),
+        "top_overlap": _top_overlap(champion, challenger),
+    }
 
 
 def _top_overlap(champion: Floats, challenger: Floats) -> float:

@@ -87,8 +87,7 @@ class KubernetesPlatform(pulumi.ComponentResource):
     def _workloads(self, groups: dict[str, Manifests], before: Resources) -> Resources:
         """`before`, and every object of the groups: each group behind those before it."""
         for objects in groups.values():
-            applied = self._group(objects, before)
-            before = [*before, *applied]
+            before = [*before, *self._group(objects, before)]
         return before
 
     def _group(self, objects: Manifests, before: Resources) -> Resources:

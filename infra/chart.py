@@ -8,7 +8,6 @@ chart gives exactly what `vigil render` writes.
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import re
 import tarfile
@@ -17,7 +16,9 @@ from typing import Any
 import yaml
 
 from infra.render import SETTINGS_JSON, render_manifests
+from infra.replacing import replace_each
 from infra.settings import PlatformSettings
+from vigil.digests import text_digest
 from vigil.errors import VigilError
 from vigil.json_types import JsonObject
 
@@ -44,7 +45,7 @@ _MARKED_REPLICAS = {"min_replicas": _MARKED_MIN, "max_replicas": _MARKED_MAX}
 
 
 def _short(image: str) -> str:
-    return hashlib.sha256(image.encode()).hexdigest()[:8]
+    return text_digest(image)[:8]
 
 
 # A Job cannot be changed, so the name of the migration carries the image.
@@ -122,10 +123,8 @@ def _marked(settings: PlatformSettings) -> PlatformSettings:
 
 
 def _template(text: str) -> str:
-    text = text.replace("{{", '{{ "{{" }}')
-    for mark, expression in _EXPRESSIONS.items():
-        text = text.replace(mark, expression)
-    return text
+    escaped = text.replace("{{", '{{ "{{" }}')
+    return replace_each(escaped, _EXPRESSIONS)
 
 
 def render_chart(files: dict[str, bytes], values: JsonObject | None = None) -> dict[str, str]:

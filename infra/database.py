@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 
 import pulumi
 import pulumi_aws as aws
 
 from infra.component import Component, Options
 from infra.security_groups import PlacementArgs, open_port
+from vigil.digests import text_digest
 
 POSTGRES_VERSION = "17"  # the minor version is AWS' to raise
 POSTGRES_PORT = 5432
@@ -157,7 +157,7 @@ def _last_snapshot(
 
 def last_snapshot(name: str, made_with: Sequence[str]) -> str:
     """A name for the last snapshot, told apart by what was made with the database."""
-    digest = sha256("|".join(made_with).encode()).hexdigest()
+    digest = text_digest("|".join(made_with))
     return f"{name}-last-{digest[:10]}"
 
 

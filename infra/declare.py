@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from infra.fields import ROOM_SETTINGS
 from infra.place_fields import PROJECT
+from infra.replacing import replace_each
 from infra.settings import PlatformSettings
 from infra.stack_keys import ROOM_SECRETS, SECRET_KEYS, declared_keys
 from infra.stack_settings import ROOT
@@ -118,8 +119,7 @@ Keys of infrastructure: `pulumi config set vigil:KEY VALUE`.
 
 def project_config() -> dict[str, JsonObject]:
     """The section `config` of Pulumi.yaml."""
-    kinds = declared_keys().items()
-    return {f"{PROJECT}:{key}": _declaration(key, kind) for key, kind in kinds}
+    return {f"{PROJECT}:{key}": _declaration(key, kind) for key, kind in declared_keys().items()}
 
 
 def _declaration(key: str, kind: str) -> JsonObject:
@@ -239,10 +239,7 @@ def _line(*cells: str | None) -> str:
 
 
 def _type(field: FieldInfo) -> str:
-    name = _annotation_name(field.annotation)
-    for python, plain in _PLAIN_TYPES.items():
-        name = name.replace(python, plain)
-    return name
+    return replace_each(_annotation_name(field.annotation), _PLAIN_TYPES)
 
 
 def _annotation_name(annotation: Any) -> str:

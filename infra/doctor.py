@@ -82,8 +82,13 @@ class RenderedChange:
     @property
     def row(self) -> tuple[str, ...]:
         """The cells of a table: effect, object, what, what runs twice, for how long."""
-        duration = f"{self.seconds} s" if self.seconds else ""
-        return self.effect, self.where, self.what, self.doubles, duration
+        return (
+            self.effect,
+            self.where,
+            self.what,
+            self.doubles,
+            f"{self.seconds} s" if self.seconds else "",
+        )
 
     @property
     def order(self) -> tuple[int, str, str]:

@@ -80,8 +80,10 @@ def _reach_objects(
     *,
     prefix: str,
 ) -> Statements:
-    objects = allow(f"{verb}{_label(bucket)}", actions, [bucket.objects(prefix)])
-    return [_list_bucket(bucket, prefix), objects]
+    return [
+        _list_bucket(bucket, prefix),
+        allow(f"{verb}{_label(bucket)}", actions, [bucket.objects(prefix)]),
+    ]
 
 
 def _list_bucket(bucket: BucketName, prefix: str) -> Statement:

@@ -132,8 +132,10 @@ class Network(Component):
         )
 
     def _subnets(self, kind: SubnetKind) -> list[aws.ec2.Subnet]:
-        zones = zip(self._args.zones, kind.blocks, strict=True)
-        return [self._subnet(kind, zone, block) for zone, block in zones]
+        return [
+            self._subnet(kind, zone, block)
+            for zone, block in zip(self._args.zones, kind.blocks, strict=True)
+        ]
 
     def _subnet(
         self,
@@ -169,8 +171,10 @@ class Network(Component):
         return [*private, self._table(f"{self._prefix}-intra", self.intra)]
 
     def _nat_gateways(self, gateway: aws.ec2.InternetGateway) -> list[aws.ec2.NatGateway]:
-        zones = zip(self._args.nat_zones, self.public, strict=False)
-        return [self._nat_gateway(zone, subnet, gateway) for zone, subnet in zones]
+        return [
+            self._nat_gateway(zone, subnet, gateway)
+            for zone, subnet in zip(self._args.nat_zones, self.public, strict=False)
+        ]
 
     def _nat_gateway(
         self,

@@ -74,8 +74,7 @@ class PodTotals:
 def _sum_of(containers: Sequence[RawObject], bound: str, resource: str) -> float:
     """The sum of `bound` (requests, limits) over the containers of a pod."""
     path = f"resources.{bound}.{resource}"
-    amounts = [nested(container, path) for container in containers]
-    return sum(map(parse_quantity, amounts))
+    return sum(parse_quantity(nested(container, path)) for container in containers)
 
 
 def totals_by_namespace(objects: Sequence[RawObject]) -> dict[str, PodTotals]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from policies.checks import below
 from policies.params import integer
 from policies.resource_types import RDS_INSTANCE, RDS_PARAMETER_GROUP, REDIS_GROUP
@@ -68,6 +70,7 @@ rds_final_snapshot = forbids(
     fix="Keep a final snapshot in stacks that people depend on.",
     severity="medium",
 )
+_ENCRYPTIONS = ("atRestEncryptionEnabled", "transitEncryptionEnabled")
 
 
 @rule(
@@ -122,7 +125,7 @@ rds_iam_login = requires(
 )
 def rds_logged(database: Props, _: Context) -> Violation:
     """A PostgreSQL database sends its log to CloudWatch."""
-    if not str(database.get("engine") or "").startswith("postgres"):
+    if not _is_postgres(database.get("engine")):
         return None
     return "postgresql" not in list(list_at(database, "enabledCloudwatchLogsExports"))
 
@@ -136,7 +139,7 @@ def rds_logged(database: Props, _: Context) -> Violation:
 )
 def rds_tls_only(group: Props, _: Context) -> Violation:
     """A PostgreSQL database refuses connections without TLS."""
-    if not str(group.get("family")).startswith("postgres"):
+    if not _is_postgres(group.get("family")):
         return None
     return not any(map(_forces_tls, list_at(group, "parameters")))
 
@@ -184,8 +187,7 @@ rds_password_managed = requires(
 )
 def redis_encrypted(group: Props, _: Context) -> Violation:
     """Redis, which keeps the state of Ray's head, is encrypted at rest and in transit."""
-    keys = ("atRestEncryptionEnabled", "transitEncryptionEnabled")
-    return ", ".join(key for key in keys if str(group.get(key)).lower() != "true")
+    return ", ".join(key for key in _ENCRYPTIONS if str(group.get(key)).lower() != "true")
 
 
 @rule(
@@ -198,3 +200,8 @@ def redis_encrypted(group: Props, _: Context) -> Violation:
 def redis_asks_for_a_password(group: Props, _: Context) -> Violation:
     """Redis asks who is there."""
     return not (group.get("authToken") or group.get("userGroupIds"))
+
+
+def _is_postgres(name: Any) -> bool:
+    """Whether an engine, or a family of parameters, is PostgreSQL's."""
+    return str(name).startswith("postgres")

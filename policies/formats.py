@@ -114,8 +114,7 @@ def _sarif_invocation(report: Report) -> JsonObject:
 
 
 def _sarif_notification(file: FileOutcome) -> JsonObject:
-    artifact = {"uri": quote(file.file)}
-    place = {"artifactLocation": artifact}
+    place = {"artifactLocation": {"uri": quote(file.file)}}
     return {
         "level": "error",
         "message": {"text": file.reason},
@@ -167,8 +166,7 @@ def as_junit(report: Report) -> str:
 
 
 def _add_broken_file(suite: ElementTree.Element, file: FileOutcome) -> None:
-    names = {"classname": "file", "name": file.file}
-    case = ElementTree.SubElement(suite, "testcase", names)
+    case = ElementTree.SubElement(suite, "testcase", {"classname": "file", "name": file.file})
     ElementTree.SubElement(case, "error", message=file.reason)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
+
 from policies.checks import below
 from policies.documents import PolicyStatement, as_list, statements
 from policies.params import integer, strings
@@ -28,6 +31,10 @@ def each_policy(resource: Resource) -> Subjects:
         return
     for inline in list_at(resource.props, "inlinePolicies"):
         yield f"inline policy {inline.get('name')}", inline
+
+
+def _allowed_actions(policy: Props) -> Iterator[str]:
+    return chain.from_iterable(statement.actions for statement in _allowing(policy))
 
 
 def _allowing(policy: Props) -> list[PolicyStatement]:
@@ -58,8 +65,8 @@ def iam_no_admin(policy: Props, _: Context) -> Violation:
 )
 def iam_no_service_wildcard(policy: Props, _: Context) -> Violation:
     """No policy allows all actions of a service."""
-    actions = {action for statement in _allowing(policy) for action in statement.actions}
-    return ", ".join(sorted(action for action in actions if action.endswith(":*")))
+    wildcards = {action for action in _allowed_actions(policy) if action.endswith(":*")}
+    return ", ".join(sorted(wildcards))
 
 
 @rule(

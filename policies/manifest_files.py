@@ -178,8 +178,7 @@ def _inherited(document: Props) -> Props:
     kind = document["kind"].removesuffix("List")
     if not kind:
         return {}
-    version = document.get("apiVersion")
-    return {"apiVersion": version, "kind": kind}
+    return {"apiVersion": document.get("apiVersion"), "kind": kind}
 
 
 def _require_object(document: Props) -> None:

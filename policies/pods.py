@@ -48,6 +48,10 @@ class Env(Mapping[str, Any]):
         return text.lower() == "true"
 
 
+def _security(props: Props, key: str) -> Any:
+    return props_at(props, "securityContext").get(key)
+
+
 @dataclass(frozen=True)
 class Container:
     """A container, and the spec of its pod."""
@@ -67,10 +71,8 @@ class Container:
 
     def security(self, key: str) -> Any:
         """Return a security setting of the container, or else of its pod."""
-        own = props_at(self.props, "securityContext").get(key)
-        if own is not None:
-            return own
-        return props_at(self.pod, "securityContext").get(key)
+        own = _security(self.props, key)
+        return _security(self.pod, key) if own is None else own
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,7 @@ def _outcome(path: Path, objects: int) -> FileOutcome:
 
 def _of_manifests(path: Path) -> Recording:
     objects, files = read_manifests(path)
-    resources = map(resource_of_manifest, objects)
-    return Recording(tuple(resources), tuple(files))
+    return Recording(tuple(map(resource_of_manifest, objects)), tuple(files))
 
 
 def _read_json(file: Path) -> RecordedState:

@@ -196,12 +196,7 @@ def requires(
 ) -> Rule:
     """Declare a rule: the property at a dotted path has this value."""
     wanted = Property(path, value)
-    return Rule(
-        types=_as_tuple(types),
-        check=wanted.is_not_set,
-        cel=Cel(f"!({wanted.cel})"),
-        **details,
-    )
+    return _of_property(types, wanted.is_not_set, f"!({wanted.cel})", details)
 
 
 def forbids(
@@ -212,12 +207,17 @@ def forbids(
 ) -> Rule:
     """Declare a rule: the property at a dotted path does not have this value."""
     unwanted = Property(path, value)
-    return Rule(
-        types=_as_tuple(types),
-        check=unwanted.is_set,
-        cel=Cel(unwanted.cel),
-        **details,
-    )
+    return _of_property(types, unwanted.is_set, unwanted.cel, details)
+
+
+def _of_property(
+    types: Types,
+    check: CheckSubject,
+    condition: str,
+    details: NamedRuleDetails,
+) -> Rule:
+    """The rule that `check` tells a violation of; `condition` does in CEL."""
+    return Rule(types=_as_tuple(types), check=check, cel=Cel(condition), **details)
 
 
 def _as_tuple(types: Types) -> tuple[str, ...]:

@@ -34,8 +34,7 @@ _CEL_VALUE = as_cel(_KEY_VALUE.pattern)
 )
 def no_static_keys_in_env(container: Container, _: Context) -> Violation:
     """No container is handed AWS keys."""
-    variables = container.env.items()
-    return ", ".join(name for name, value in variables if _is_key(name, str(value)))
+    return ", ".join(name for name, value in container.env.items() if _is_key(name, str(value)))
 
 
 def _is_key(name: str, value: str) -> bool:

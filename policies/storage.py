@@ -30,8 +30,8 @@ _PUBLIC_ACCESS_FLAGS = (
 
 def _settings(context: Context, kind: str) -> list[Resource]:
     """Return the stack's resources of this kind that belong to the bucket."""
-    types = (f"aws:s3/{kind}:*", f"aws:s3/{kind}V2:*")
-    return context.stack.referring("bucket", context.resource, *types)
+    bucket = context.resource
+    return context.stack.referring("bucket", bucket, f"aws:s3/{kind}:*", f"aws:s3/{kind}V2:*")
 
 
 def _setting_values(context: Context, kind: str, path: str) -> Iterator[Any]:

@@ -80,9 +80,7 @@ class _Extent:
 
     def around(self, child: _Extent) -> _Extent:
         """Return the extent with another child."""
-        size = self.size + child.size
-        depth = max(self.depth, child.depth + 1)
-        return _Extent(size, depth)
+        return _Extent(self.size + child.size, max(self.depth, child.depth + 1))
 
 
 class NodeCheck:

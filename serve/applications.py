@@ -21,7 +21,7 @@ HAPROXY_RESERVE_BYTES = 1024  # of its buffer HAProxy keeps so much for rewritin
 # Requests whose bodies HAProxy does not wait for.
 _COMES_IN_PARTS = "{ req.hdr(content-type) -i -m beg application/x-ndjson application/grpc }"
 _STREAM_PREFIX = "stream_"
-_CONTEXT_PREFIX = "context_"
+_STREAM_PREFIXES = (_STREAM_PREFIX, "context_")  # of what consumers read, some with the replicas
 
 
 def platform_config(settings: ServeSettings, monitor: RoomSettings) -> JsonObject:
@@ -129,8 +129,7 @@ def _stream_consumer(settings: ServeSettings) -> JsonObject:
 
 def _of_streams(values: JsonObject) -> JsonObject:
     """Settings of the application that scores streams."""
-    prefixes = (_STREAM_PREFIX, _CONTEXT_PREFIX)
-    return {name: value for name, value in values.items() if name.startswith(prefixes)}
+    return {name: value for name, value in values.items() if name.startswith(_STREAM_PREFIXES)}
 
 
 def _without_streams(values: JsonObject) -> JsonObject:

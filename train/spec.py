@@ -259,10 +259,13 @@ class JobSpec(BaseModel):
     @property
     def columns(self) -> Columns:
         """What it says of the columns of the table."""
-        roles = {role: getattr(self, name) for name, role in _ROLES.items()}
+        roles = self._roles()
         if self.categories is not None:
             roles["categories"] = tuple(map(parse_category, self.categories))
         return Columns(**without_none(roles))
+
+    def _roles(self) -> JsonObject:
+        return {role: getattr(self, name) for name, role in _ROLES.items()}
 
     @property
     def imputing(self) -> Imputing | None:
@@ -279,15 +282,18 @@ class JobSpec(BaseModel):
         Nothing is added unasked to captured rows, which have the features that they were scored by,
         nor to rows in no order.
         """
-        is_plain = self.shuffled or self.captured is not None
-        unasked = NO_TRANSFORM if is_plain else None
+        unasked = NO_TRANSFORM if self._is_plain() else None
         over_time = self.over_time or unasked
         return over_time and steps_text(over_time)
+
+    def _is_plain(self) -> bool:
+        """Whether no transform is added unasked."""
+        return self.shuffled or self.captured is not None
 
     def grouped(self) -> JsonObject:
         """Return the fields as MLflow shows them: the roles of columns are one group."""
         groups = self.model_dump(exclude=_ROLES.keys() - {"label"})
-        return groups | {"columns": {role: getattr(self, name) for name, role in _ROLES.items()}}
+        return groups | {"columns": self._roles()}
 
     def kept(self) -> JsonObject:
         """Return what the bundle keeps of the job, as JSON: see `of_bundle`."""

@@ -162,8 +162,11 @@ class RoomSettings(BaseSettings):
     @classmethod
     def names(cls, *effects: Effect) -> list[str]:
         """The fields of these effects that are no secrets."""
-        public = [name for name in cls.model_fields if not cls.is_secret(name)]
-        return [name for name in public if cls.effect_of(name) in effects]
+        return [
+            name
+            for name in cls.model_fields
+            if not cls.is_secret(name) and cls.effect_of(name) in effects
+        ]
 
     def json_values(self, *effects: Effect) -> JsonObject:
         """The values of the fields with these effects as JSON, without secrets."""
@@ -309,9 +312,9 @@ def _read_yaml(file: Path) -> Any:
 
 def _is_object_of_objects(content: Any) -> bool:
     """Whether each value is an object, or nothing."""
-    if not isinstance(content, dict):
-        return False
-    return all(isinstance(values or {}, dict) for values in content.values())
+    return isinstance(content, dict) and all(
+        isinstance(values or {}, dict) for values in content.values()
+    )
 
 
 @contextmanager

@@ -95,8 +95,7 @@ class Screen:
 
     def _counting(self, rows: ScoredRows, suppressed: Counter[str]) -> RowIndices:
         """Rows over the threshold that are neither silenced nor doubled."""
-        over = np.flatnonzero(rows.alerts)
-        audible = self._audible(rows, over, suppressed)
+        audible = self._audible(rows, np.flatnonzero(rows.alerts), suppressed)
         return self._first_seen(rows, audible, suppressed)
 
     def _without_doubles(

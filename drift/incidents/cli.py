@@ -14,6 +14,7 @@ import click
 
 from vigil.errors import BadSettings
 from vigil.json_types import Fields, JsonObject, without_none
+from vigil.naming import name_first
 from vigil.service import Service, ServiceOptions, service_options
 from vigil.settings import HomeSettings
 from vigil.terminal import (
@@ -269,16 +270,10 @@ def _incident_row(incident: Fields) -> Sequence[object]:
         incident["rows"],
         f"{incident['peak_score']:.3f}",
         f"{incident['grade']:.2f}",
-        _listed(incident["entities"], incident.get("entity_count", 0)),
-        _listed(names, len(names)) or incident.get("title", ""),
+        name_first(incident["entities"], _MAX_NAMES, incident.get("entity_count")),
+        name_first(names, _MAX_NAMES) or incident.get("title", ""),
         incident.get("verdict") or incident.get("held_by") or "",
     )
-
-
-def _listed(names: Sequence[str], count: int) -> str:
-    listed = ", ".join(names[:_MAX_NAMES])
-    more = count - _MAX_NAMES
-    return f"{listed} and {more} more" if more > 0 else listed
 
 
 def _deviation_row(deviation: Fields) -> Sequence[object]:

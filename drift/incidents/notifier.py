@@ -67,9 +67,9 @@ class Notifier:
 
         A URL that is refused is logged, and the channels stay as they were.
         """
-        urls = _present_secret(settings, "notify")
+        context = _context(settings)
         try:
-            self.follow(urls, _context(settings))
+            self.follow(_present_secret(settings, "notify"), context)
         except ValueError as error:
             self._complain(str(error))
 

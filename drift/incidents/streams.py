@@ -156,5 +156,4 @@ class EntityStreams:
 
     def load(self, stored: object) -> None:
         """Take over what was stored. Raises msgspec.ValidationError."""
-        streams = msgspec.convert(stored, list[tuple[str, EntityStream]])
-        self._streams = OrderedDict(streams)
+        self._streams = OrderedDict(msgspec.convert(stored, list[tuple[str, EntityStream]]))

@@ -156,8 +156,7 @@ class TrackedIncident(msgspec.Struct, kw_only=True):
 
     def is_near(self, onset: float, at: float) -> bool:
         """Whether alerts from `onset` to `at` began together with those of its latest entity."""
-        apart_s = abs(onset - self.joined_at)
-        return apart_s <= self.quiet_s and not self.is_over_at(at)
+        return abs(onset - self.joined_at) <= self.quiet_s and not self.is_over_at(at)
 
     def is_forgotten_at(self, now: float) -> bool:
         """Whether no alert has come for so long."""

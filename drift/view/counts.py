@@ -85,8 +85,7 @@ class ReplicaCounters:
 
         Of who is silent without its gauges: the dead are in no state.
         """
-        living = [self._shown(latest, now) for latest in self._latest.values()]
-        return [self._gone, *living]
+        return [self._gone, *(self._shown(latest, now) for latest in self._latest.values())]
 
     def _shown(self, latest: _Latest, now: float) -> MetricFamilies:
         is_silent = now - latest.at >= REPLICA_TIMEOUT_S

@@ -169,10 +169,9 @@ class Points:
 
         The latest anomaly comes first.
         """
-        anomalies = reversed(_in_order(self._anomalies))
         return {
             **_columns(_in_order(self._normal)),
-            "anomalies": [point.status() for point in anomalies],
+            "anomalies": [point.status() for point in reversed(_in_order(self._anomalies))],
         }
 
 

@@ -73,8 +73,7 @@ def episode_page(status: Fields, at: float) -> str:
 
 def _subject(status: Fields) -> str:
     verdict = status["verdict"] or {}
-    episode = status["governor"]["episode"]
-    return str(episode or verdict.get("verdict", "no episode"))
+    return str(status["governor"]["episode"] or verdict.get("verdict", "no episode"))
 
 
 def _verdict_fields(verdict: Fields) -> JsonObject:

@@ -188,8 +188,7 @@ class Termination:
         """Read the state of a container that has ended; None of another."""
         if not raw:
             return None
-        reason = raw.get("reason") or ""
-        return cls(reason, raw.get("exitCode"), raw.get("finishedAt"))
+        return cls(raw.get("reason") or "", raw.get("exitCode"), raw.get("finishedAt"))
 
     @property
     def is_out_of_memory(self) -> bool:

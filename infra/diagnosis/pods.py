@@ -108,8 +108,8 @@ def _label_a_node(pod: KubeObject) -> str:
 
 def _more_room(pod: SeenObject) -> str:
     setting = size_setting(pod, "Cpu", "MemoryGib")
-    sizes = f"({_request_of(pod)}{_largest_node(pod.snapshot)})"
-    return f"add a node, or make the pod smaller with {setting} {sizes}"
+    sizes = f"{_request_of(pod)}{_largest_node(pod.snapshot)}"
+    return f"add a node, or make the pod smaller with {setting} ({sizes})"
 
 
 def _request_of(pod: KubeObject) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from infra.diagnosis.objects import KubeObject
+from vigil.naming import name_first
 
 Grade = Literal["failure", "risk", "note"]
 Subject = KubeObject | str
@@ -82,15 +83,9 @@ def merge_diagnoses(diagnoses: Sequence[Diagnosis]) -> list[Diagnosis]:
         names = alike.setdefault(nameless, [])
         if each.what not in names:
             names.append(each.what)
-    return [replace(each, what=_name_some(names)) for each, names in alike.items()]
-
-
-def _name_some(names: Sequence[str]) -> str:
-    named = ", ".join(names[:_MAX_NAMED_OBJECTS])
-    more = len(names) - _MAX_NAMED_OBJECTS
-    if more <= 0:
-        return named
-    return f"{named} and {more} more"
+    return [
+        replace(each, what=name_first(names, _MAX_NAMED_OBJECTS)) for each, names in alike.items()
+    ]
 
 
 def quote(text: str | None, max_characters: int = _MAX_QUOTED_CHARACTERS) -> str:

@@ -18,6 +18,7 @@ INCIDENT_CHANNEL = (
 )
 _PEOPLE = "people"
 _NOBODY = "null"
+_RECEIVER_PATH = f"/etc/alertmanager/secrets/{ALERT_RECEIVER_SECRET}/{ALERT_RECEIVER_FILE}"
 # Alertmanager's name of each receiver, and of the file that has its URL or key.
 _INTEGRATIONS: Mapping[str, tuple[str, str]] = {
     "webhook": ("webhook_configs", "url_file"),
@@ -53,8 +54,7 @@ def alertmanager_config(receiver: str) -> JsonObject:
 
 def _integration(receiver: str) -> JsonObject:
     kind, file_field = _INTEGRATIONS[receiver]
-    path = f"/etc/alertmanager/secrets/{ALERT_RECEIVER_SECRET}/{ALERT_RECEIVER_FILE}"
-    return {kind: [{file_field: path, "send_resolved": True}]}
+    return {kind: [{file_field: _RECEIVER_PATH, "send_resolved": True}]}
 
 
 def with_incident_channel(settings: PlatformFields, secrets: JsonObject) -> JsonObject:

@@ -134,8 +134,7 @@ def _balancer_options(settings: PlatformSettings) -> dict[str, str]:
 
 
 def _balancer_tags(settings: PlatformSettings) -> str:
-    tags = sorted(settings.tags.common().items())
-    return ",".join(f"{key}={value}" for key, value in tags)
+    return ",".join(f"{key}={value}" for key, value in sorted(settings.tags.common().items()))
 
 
 def _gateway(settings: PlatformSettings) -> Manifests:

@@ -52,8 +52,12 @@ def _to_receivers() -> Manifest:
 
 def _to_alertmanager() -> Manifest:
     peers = [in_namespace(MONITORING_NAMESPACE, {"app.kubernetes.io/name": "alertmanager"})]
-    rules = [traffic_to(peers, ALERTMANAGER_PORT)]
-    return network_policy("monitor-to-alertmanager", RAY_NAMESPACE, MONITOR_LABELS, egress=rules)
+    return network_policy(
+        "monitor-to-alertmanager",
+        RAY_NAMESPACE,
+        MONITOR_LABELS,
+        egress=[traffic_to(peers, ALERTMANAGER_PORT)],
+    )
 
 
 def _to_database(settings: PlatformSettings) -> Manifest:

@@ -62,8 +62,7 @@ def _dashboard(uid: str, text: str) -> Manifest:
     One for each dashboard, as a ConfigMap holds at most 1 MiB.
     """
     name = f"dashboard-{uid.lower()}"
-    data = {f"{uid}.json": text}
-    return config_map(name, MONITORING_NAMESPACE, data, labels=_SHOWN_BY_GRAFANA)
+    return config_map(name, MONITORING_NAMESPACE, {f"{uid}.json": text}, labels=_SHOWN_BY_GRAFANA)
 
 
 def _monitor(

@@ -172,8 +172,7 @@ def policy_ports(*numbers: int, protocol: str = "TCP") -> Manifests:
 
 def in_namespace(name: str, pods: Mapping[str, str] | None = None) -> Manifest:
     """A peer: the pods of another namespace."""
-    labels = {"kubernetes.io/metadata.name": name}
-    peer = {"namespaceSelector": _selector(labels)}
+    peer = {"namespaceSelector": _selector({"kubernetes.io/metadata.name": name})}
     if pods:
         peer["podSelector"] = _selector(pods)
     return peer

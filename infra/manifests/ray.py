@@ -162,8 +162,7 @@ def _monitor_group(settings: PlatformSettings) -> Manifest:
 
 def _stream_group(settings: PlatformSettings) -> Manifest:
     counts = (settings.serve.stream_consumers, settings.serve.max_consumers)
-    template = pod_template(settings, stream_worker())
-    return _holding("stream", counts, template, STREAM_RESOURCE)
+    return _holding("stream", counts, pod_template(settings, stream_worker()), STREAM_RESOURCE)
 
 
 def training_cluster(settings: PlatformSettings) -> Manifest:

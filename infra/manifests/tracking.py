@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from infra.manifests.parts import (
     resources,
 )
 from infra.settings import PlatformSettings
+from vigil.digests import text_digest
 
 MLFLOW_VERSION = "3.17.2"  # that of the lock file; policies refuse one with known holes
 _MLFLOW = "mlflow"
@@ -296,11 +296,7 @@ def _server_template(settings: PlatformSettings) -> Manifest:
 
 def _config_digest(settings: PlatformSettings) -> str:
     text = json.dumps(mlflow_config(settings)["data"], sort_keys=True)
-    return _digest(text)[:16]
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return text_digest(text)[:16]
 
 
 def _server_container(settings: PlatformSettings) -> Manifest:
@@ -346,7 +342,7 @@ def mlflow_migration(settings: PlatformSettings) -> Manifest:
 
 
 def _migration_name(settings: PlatformSettings) -> str:
-    return f"mlflow-migrate-{_digest(settings.image_ref)[:8]}"
+    return f"mlflow-migrate-{text_digest(settings.image_ref)[:8]}"
 
 
 def _migration_container(settings: PlatformSettings) -> Manifest:

@@ -37,13 +37,16 @@ class StoredKey:
     @classmethod
     def of(cls, value: Any) -> StoredKey:
         """Raises ValueError, TypeError or AttributeError for what is no entry."""
-        if isinstance(value, str):
-            stored = cls(value)
-        else:
-            stored = cls(value["sha256"], _IS_OPERATOR[value["role"]])
+        stored = cls._read(value)
         if len(stored.digest) != hashlib.sha256().digest_size:
             raise ValueError("not every value is a sha256")
         return stored
+
+    @classmethod
+    def _read(cls, value: Any) -> StoredKey:
+        if isinstance(value, str):
+            return cls(value)
+        return cls(value["sha256"], _IS_OPERATOR[value["role"]])
 
     @property
     def digest(self) -> bytes:

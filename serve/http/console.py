@@ -61,11 +61,12 @@ class StaticFile:
 
 def console_routes() -> dict[str, Handler]:
     """Return GET handlers by path; the files are read once, now."""
-    handlers: dict[str, Handler] = {}
-    for path in sorted(CONSOLE_FOLDER.rglob("*")):
-        if path.suffix in _CONTENT_TYPES:
-            handlers[_url_path(path)] = StaticFile(path).answer
-    return handlers
+    return {_url_path(path): StaticFile(path).answer for path in _console_files()}
+
+
+def _console_files() -> list[Path]:
+    paths = sorted(CONSOLE_FOLDER.rglob("*"))
+    return [path for path in paths if path.suffix in _CONTENT_TYPES]
 
 
 def _url_path(path: Path) -> str:

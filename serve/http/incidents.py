@@ -5,7 +5,7 @@ The drift monitor has them; a replica asks it.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs
 
 import msgspec
@@ -70,15 +70,17 @@ class IncidentEndpoints:
     def __init__(self, replica: Replica) -> None:
         self._ask = replica.ask_monitor
 
+    async def _answer(self, method: str, *args: Any) -> Response:
+        return json_response(await self._ask(method, *args))
+
     async def incidents(self, request: Request) -> Response:
         """A page of incidents, the latest first."""
         query = IncidentQuery.parse(request.query)
-        page = await self._ask("incidents", query.state, query.limit, query.next)
-        return json_response(page)
+        return await self._answer("incidents", query.state, query.limit, query.next)
 
     async def incident(self, request: Request) -> Response:
         """One incident, with the rows around it, and what people have said of it."""
-        return json_response(await self._ask("incident", request.incident_id))
+        return await self._answer("incident", request.incident_id)
 
     async def verdict(self, request: Request) -> Response:
         """Confirm or dismiss an incident."""
@@ -90,15 +92,15 @@ class IncidentEndpoints:
             "by": actor_of(request),
             "rule": _rule_order(body),
         }
-        return json_response(await self._ask("judge_incident", order))
+        return await self._answer("judge_incident", order)
 
     async def verdicts(self, request: Request) -> Response:
         """The incidents that people have judged, with their worst rows."""
-        return json_response(await self._ask("verdicts"))
+        return await self._answer("verdicts")
 
     async def silences(self, request: Request) -> Response:
         """The silences, by their begin, and how the calendar of maintenance was read."""
-        return json_response(await self._ask("silences"))
+        return await self._answer("silences")
 
     async def add_silence(self, request: Request) -> Response:
         """Silence an entity, or all, for a time."""
@@ -110,21 +112,21 @@ class IncidentEndpoints:
             "reason": body.reason,
             "by": actor_of(request),
         }
-        return json_response(await self._ask("add_silence", order))
+        return await self._answer("add_silence", order)
 
     async def remove_silence(self, request: Request) -> Response:
         """Take a silence back."""
         body = decode_body(request.body, RecordIdBody, _ID_HINT)
-        return json_response(await self._ask("remove_silence", body.id))
+        return await self._answer("remove_silence", body.id)
 
     async def rules(self, request: Request) -> Response:
         """The dismissal rules, the latest last."""
-        return json_response(await self._ask("dismissal_rules"))
+        return await self._answer("dismissal_rules")
 
     async def remove_rule(self, request: Request) -> Response:
         """Undo a dismissal rule: incidents that it holds back are announced."""
         body = decode_body(request.body, RecordIdBody, _ID_HINT)
-        return json_response(await self._ask("remove_rule", body.id, actor_of(request)))
+        return await self._answer("remove_rule", body.id, actor_of(request))
 
 
 class IncidentQuery(msgspec.Struct, frozen=True):

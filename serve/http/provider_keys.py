@@ -101,11 +101,16 @@ class ProviderKeys:
     def _published_keys(self) -> list[jwt.PyJWK]:
         from jwt import PyJWKClient
 
+        url = self._secure_url()
+        client = PyJWKClient(url, cache_jwk_set=False, timeout=self._limits.timeout_s)
+        return client.get_jwk_set().keys
+
+    def _secure_url(self) -> str:
+        """Where the keys are published."""
         url = self._jwks_url or self._discovered_url()
         if not is_secure_url(url):
             raise ValueError(f"{url} is not https")
-        client = PyJWKClient(url, cache_jwk_set=False, timeout=self._limits.timeout_s)
-        return client.get_jwk_set().keys
+        return url
 
     def _discovered_url(self) -> str:
         document = self._discovery_document()

@@ -25,6 +25,7 @@ from train.table.cells import (
 )
 from vigil.arrays import Floats
 from vigil.errors import BodyTooLarge, InvalidFeatures, MalformedRequest
+from vigil.naming import name_first
 
 MAX_LISTED_NAMES = 20  # of features in an error message
 MAX_FIELD_LENGTH = 100
@@ -124,7 +125,7 @@ class ColumnMatcher:
         cleaned = clean_name(name)
         feature = self._by_clean_name.get(cleaned)
         if feature is None and cleaned not in self._unused:
-            listed = _listed(self._names)
+            listed = name_first(self._names, MAX_LISTED_NAMES)
             raise InvalidFeatures(
                 f"{_where(row)}the model has no feature {abbreviate(name)}; it has {listed}",
                 field=name[:MAX_FIELD_LENGTH],
@@ -273,13 +274,8 @@ def refuse_length(i: int, length: int, names: tuple[str, ...]) -> NoReturn:
     missing = ""
     if length < len(names):
         missing = f", {names[length]!r} is the first that is missing"
+    listed = name_first(names, MAX_LISTED_NAMES)
     raise InvalidFeatures(
-        f"row {i} has {length} features, the model needs {len(names)}{missing}: {_listed(names)}",
+        f"row {i} has {length} features, the model needs {len(names)}{missing}: {listed}",
         row=i,
     )
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    listed = ", ".join(names[:MAX_LISTED_NAMES])
-    more = len(names) - MAX_LISTED_NAMES
-    return f"{listed} and {more} more" if more > 0 else listed

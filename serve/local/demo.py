@@ -192,15 +192,19 @@ class DemoRun:
         )
 
     async def _watch(self) -> None:
-        service = self.platform.service
         while True:
             await asyncio.sleep(_POLL_INTERVAL_S)
-            try:
-                state = await asyncio.to_thread(service.get, "/drift", _POLL_TIMEOUT_S)
-            except Unanswered:
-                continue
+            state = await self._drift_state()
             if "governor" in state:
                 self._note(state)
+
+    async def _drift_state(self) -> JsonObject:
+        """What `/drift` answers; nothing where the service does not."""
+        service = self.platform.service
+        try:
+            return await asyncio.to_thread(service.get, "/drift", _POLL_TIMEOUT_S)
+        except Unanswered:
+            return {}
 
     def _note(self, state: JsonObject) -> None:
         if self.before is None:

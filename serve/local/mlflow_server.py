@@ -39,10 +39,13 @@ class SupervisedProcess:
                 start_new_session=True,
             )
 
+    def _has_ended(self) -> bool:
+        return self.process is None or self.process.poll() is not None
+
     def supervise(self) -> None:
         """Start it, and again whenever it has ended, until it is stopped. Blocks."""
         while not self.is_stopping:
-            if self.process is None or self.process.poll() is not None:
+            if self._has_ended():
                 self.start()
             time.sleep(_SUPERVISE_INTERVAL_S)
 

@@ -72,9 +72,7 @@ class ScenarioEvent(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     def covers(self, i: int) -> bool:
         """Whether row `i` is part of it."""
-        if i < self.at:
-            return False
-        return not self.rows or i < self.at + self.rows
+        return i >= self.at and (not self.rows or i < self.at + self.rows)
 
     @property
     def label(self) -> str:
@@ -92,8 +90,7 @@ class ScenarioEvent(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 def _bad_record(id_: str, row: _Row, rng: np.random.Generator) -> bytes:
-    kind = int(rng.integers(len(_BAD_RECORDS)))
-    make_bad = _BAD_RECORDS[kind]
+    make_bad = _BAD_RECORDS[int(rng.integers(len(_BAD_RECORDS)))]
     return make_bad(id_, row.values.tolist())
 
 
@@ -257,11 +254,14 @@ class Replay:
         """The id of row `i`; over HTTP its request id too, which `POST /feedback` takes."""
         return f"{self._run}-{i}"
 
+    def _note(self, truth: Truth) -> None:
+        if self._truth is not None:
+            self._truth.write(msgspec.json.encode(truth) + b"\n")
+
     def body(self, i: int) -> bytes:
         """The record of row `i`; its truth is written down."""
         record, truth = self.scenario.record(i, self.name(i))
-        if self._truth is not None:
-            self._truth.write(msgspec.json.encode(truth) + b"\n")
+        self._note(truth)
         return record
 
     def write_to(

@@ -167,8 +167,10 @@ def _alert_line(rate: float | None, budget: float | None) -> str:
 
 
 def _governor_line(governor: Fields) -> str:
-    left = f"{governor['retrains_left']} retrainings left today"
-    return f"governor ({governor['mode']}): {governor['phase']}: {governor['reason']}; {left}"
+    return (
+        f"governor ({governor['mode']}): {governor['phase']}: {governor['reason']}; "
+        f"{governor['retrains_left']} retrainings left today"
+    )
 
 
 def _retraining_line(last: Fields) -> str:

@@ -84,12 +84,7 @@ class RowContext(msgspec.Struct, frozen=True, array_like=True):
 
     def where(self, rows: Sequence[int]) -> RowContext:
         """Return the context of the rows of these numbers."""
-        entities = self.entities
-        times = self.times
-        return RowContext(
-            None if entities is None else [entities[row] for row in rows],
-            None if times is None else [times[row] for row in rows],
-        )
+        return RowContext(_chosen(self.entities, rows), _chosen(self.times, rows))
 
 
 def joined_contexts(contexts: Sequence[RowContext | None]) -> RowContext | None:
@@ -286,3 +281,7 @@ def _batch_to_wire(batch: CapturedRows) -> tuple[Any, ...]:
 def _as_array(kind: type, value: Any) -> Array:
     """Return the value as an array; msgspec knows no arrays."""
     return np.asarray(value)
+
+
+def _chosen(values: Sequence[_Value] | None, rows: Sequence[int]) -> list[_Value] | None:
+    return None if values is None else [values[row] for row in rows]

@@ -139,9 +139,8 @@ class _Job:
         row: int,
         reason: str,
     ) -> None:
-        source = self.records.raw[row]
         letter = dead_letter(
-            source,
+            self.records.raw[row],
             self.shard,
             reason,
         )

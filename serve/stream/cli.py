@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import signal
 import time
 from collections import Counter
@@ -24,6 +23,7 @@ from serve.stream.records import StreamError
 from serve.stream.scorer import HttpScorer, Scorer
 from serve.stream.sinks import Bucket, Folder, ObjectStore, ParquetSink, Webhook
 from vigil.aws import aws_client
+from vigil.digests import text_digest
 from vigil.home import Home
 from vigil.service import Service, ServiceOptions, service_options
 from vigil.settings import HomeSettings
@@ -135,10 +135,7 @@ def _default_leases(
         if place.kind == "file":
             return Path(place.rest) / ".consumer"
     words = [source, *sorted(sinks)]
-    text = " ".join(words)
-    digest = hashlib.sha256(text.encode())
-    name = digest.hexdigest()[:16]
-    return home.state / "stream" / name
+    return home.state / "stream" / text_digest(" ".join(words))[:16]
 
 
 @dataclass(frozen=True)

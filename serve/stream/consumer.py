@@ -117,8 +117,7 @@ class Consumer:
 
     def _take_turns(self) -> bool:
         """One turn for each shard; whether any of them had something to do."""
-        shards = list(self.shards.values())
-        has_moved = [self.take_turn(shard) for shard in shards]
+        has_moved = [self.take_turn(shard) for shard in list(self.shards.values())]
         return any(has_moved)
 
     def _warn_of_torn_records(self) -> None:
@@ -154,13 +153,11 @@ class Consumer:
 
     def _readable_shards(self) -> list[str]:
         finished = self._leases.finished()
-        names = self._source.shards(finished)
-        return [name for name in names if name not in finished]
+        return [name for name in self._source.shards(finished) if name not in finished]
 
     def _give_up_renamed(self) -> None:
         """Give up shards of which a new file has the name that their results have gone by."""
-        shards = list(self.shards.values())
-        for shard in filter(self._is_renamed, shards):
+        for shard in filter(self._is_renamed, list(self.shards.values())):
             self._give_up(shard.name)
 
     def _is_renamed(self, shard: OwnedShard) -> bool:

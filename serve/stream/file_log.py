@@ -133,8 +133,7 @@ def _why_ignored(path: Path) -> str | None:
 
 def _binary_kind(path: Path) -> str | None:
     """What a file is that is no text, by its first bytes."""
-    head = _read_head(path)
-    magics = filter(head.startswith, _NO_TEXT)
+    magics = filter(_read_head(path).startswith, _NO_TEXT)
     return next((_NO_TEXT[magic] for magic in magics), None)
 
 

@@ -5,7 +5,6 @@ A shard of a resharding is read once its parents are: order is kept within a key
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from serve.stream.records import (
 )
 from serve.stream.scorer import Backoff, Busy
 from vigil.aws import AwsError, aws_errors
+from vigil.digests import text_digest
 
 READ_PAUSE_S = 0.25  # a shard allows five reads a second
 MAX_READ_RECORDS = 10_000  # of one GetRecords call
@@ -69,8 +69,7 @@ def _list_shards(
     client: Any,
     stream: str,
 ) -> list[dict[str, Any]]:
-    paginator = client.get_paginator("list_shards")
-    pages = paginator.paginate(StreamName=stream)
+    pages = client.get_paginator("list_shards").paginate(StreamName=stream)
     return [shard for page in pages for shard in page["Shards"]]
 
 
@@ -301,8 +300,7 @@ def _partition_key(key: Id) -> str:
     text = str(key)
     if 0 < len(text) <= MAX_PARTITION_KEY_LENGTH:
         return text
-    digest = hashlib.sha256(text.encode())
-    return digest.hexdigest()
+    return text_digest(text)
 
 
 def put_records(

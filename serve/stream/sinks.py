@@ -158,8 +158,7 @@ class ParquetSink:
         n: int,
     ) -> list[Id] | None:
         """The ids in an object; None where there is none."""
-        key = _object_key(shard, n)
-        data = self._store.get(key)
+        data = self._store.get(_object_key(shard, n))
         return None if data is None else _ids_in(data)
 
     def write(
@@ -215,8 +214,7 @@ def _texts(results: list[Result], name: str) -> Any:
     """A field that not all results have, as a column of text."""
     import pyarrow as pa
 
-    texts = [_text(getattr(result, name)) for result in results]
-    return pa.array(texts, pa.string())
+    return pa.array([_text(getattr(result, name)) for result in results], pa.string())
 
 
 def _text(value: Any) -> str | None:

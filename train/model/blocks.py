@@ -54,16 +54,8 @@ class BlockDistances:
         """Return the distances of all other blocks."""
         return replace(
             self,
-            ks=np.delete(
-                self.ks,
-                block,
-                axis=0,
-            ),
-            correlation_shift=np.delete(
-                self.correlation_shift,
-                block,
-                axis=0,
-            ),
+            ks=rows_without(self.ks, block),
+            correlation_shift=rows_without(self.correlation_shift, block),
         )
 
 
@@ -134,19 +126,20 @@ def _expected_ks(X: Floats, rows: int) -> Floats:
     return _KOLMOGOROV_MEAN * np.sqrt(times * (1 / rows + 1 / len(X)))
 
 
+def rows_without(X: Floats, rows: int | slice) -> Floats:
+    """Return the rows of `X` [n, d] but these."""
+    return np.delete(X, rows, axis=0)
+
+
 def _block_ks(X: Floats, block: slice) -> Floats:
     """KS distances [d] of one block to the rows outside it."""
-    rest = np.delete(X, block, axis=0)
+    rest = rows_without(X, block)
     return ks_distances(np.sort(rest, axis=0), X[block])
 
 
 def _block(X: Floats, rows: slice) -> Block:
     step = max(1, len(X) // _MAX_CORRELATION_ROWS)
-    thinned = np.delete(
-        X,
-        rows,
-        axis=0,
-    )[::step]
+    thinned = rows_without(X, rows)[::step]
     return Block(rows, rank_correlation(X[rows]), rank_correlation(thinned))
 
 

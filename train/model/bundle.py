@@ -43,6 +43,7 @@ from train.table.transform.feature_transform import FeatureTransform
 from train.table.transform.fitted import FittedSteps
 from train.table.transform.grammar import Step
 from vigil.arrays import Floats
+from vigil.digests import text_digest
 from vigil.errors import BundleError, DataError
 from vigil.json_types import JsonObject
 
@@ -117,7 +118,7 @@ class ModelBundle:
         sent: Any = self.raw_names
         if self.categories is not None:
             sent = [self.categories.names, self.categories.words]
-        return hashlib.sha256(json.dumps(sent).encode()).hexdigest()
+        return text_digest(json.dumps(sent))
 
 
 def write_bundle(bundle: ModelBundle, folder: Path) -> str:
@@ -233,8 +234,9 @@ class _Parts:
         return threshold
 
     def reference(self) -> Reference:
-        arrays = self.arrays[REFERENCE_ARRAYS_FILE]
-        reference = reference_from_arrays(arrays, self.texts[REFERENCE_FILE])
+        reference = reference_from_arrays(
+            self.arrays[REFERENCE_ARRAYS_FILE], self.texts[REFERENCE_FILE]
+        )
         reference.check(self.names)
         return reference
 

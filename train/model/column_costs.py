@@ -109,8 +109,7 @@ class CorrelationCosts:
 
     @property
     def _with_place(self) -> Floats:
-        own = np.diag(self.reference)
-        squares = (self.window - own) ** 2
+        squares = (self.window - np.diag(self.reference)) ** 2
         np.fill_diagonal(squares, 0)
         return squares
 

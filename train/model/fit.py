@@ -308,8 +308,7 @@ def _check_rows(rows: int, max_samples: int) -> None:
 
 def _milestones(trees: int) -> list[int]:
     """Counts of trees after each tenth of them, rounded up."""
-    tenths = range(1, _REPORTS + 1)
-    return sorted({-(-trees * tenth // _REPORTS) for tenth in tenths})
+    return sorted({-(-trees * tenth // _REPORTS) for tenth in range(1, _REPORTS + 1)})
 
 
 def merge_forests(parts: Sequence[IsolationForest]) -> IsolationForest:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from train.model.blocks import BlockDistances, cut_blocks, measure_blocks
+from train.model.blocks import BlockDistances, cut_blocks, measure_blocks, rows_without
 from vigil.arrays import Floats
 
 MIN_FLOOR = 0.08  # a KS distance below this is of no practical size, however significant
@@ -292,10 +292,7 @@ def _ordinary_count(ks: Floats) -> int:
 
 
 def _count_over_others(ks: Floats, block: int) -> int:
-    largest = np.delete(ks, block, axis=0).max(
-        axis=0,
-        initial=0,
-    )
+    largest = rows_without(ks, block).max(axis=0, initial=0)
     floors = np.maximum(MIN_FLOOR, _MARGIN * largest)
     return int((ks[block] >= floors).sum())
 

@@ -57,8 +57,7 @@ class Ledger:
     def aliases(self) -> dict[str, str]:
         """Return the versions by alias."""
         with self._translate_mlflow_errors():
-            aliases = self._model().aliases
-        return {alias: str(version) for alias, version in aliases.items()}
+            return {alias: str(version) for alias, version in self._model().aliases.items()}
 
     def canary(self) -> Canary | None:
         """Return the canary that runs."""

@@ -62,10 +62,13 @@ def _files_of(folder: Path) -> Iterable[Path]:
 
 
 def _resource(file: Path, folder: Path) -> dict[str, str]:
-    with file.open("rb") as content:
-        digest = hashlib.file_digest(content, "sha256").hexdigest()
     name = file.relative_to(folder).as_posix()
-    return {"name": name, "algorithm": "sha256", "digest": digest}
+    return {"name": name, "algorithm": "sha256", "digest": _file_digest(file)}
+
+
+def _file_digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _encoded(payload: bytes) -> bytes:

@@ -166,9 +166,8 @@ def _stop(
     reason: str,
     actor: str,
 ) -> None:
-    champion = registry.get(canary.champion)
     move = move_to(
-        champion,
+        registry.get(canary.champion),
         "canary stopped",
         canary.version,
         reason=reason,

@@ -123,8 +123,10 @@ def _log_results(candidate: Candidate) -> None:
 
 
 def _short_parameters(candidate: Candidate) -> dict[str, str]:
-    parameters = flatten_parameters(candidate.params).items()
-    return {name: str(value)[:_MAX_PARAMETER_CHARACTERS] for name, value in parameters}
+    return {
+        name: str(value)[:_MAX_PARAMETER_CHARACTERS]
+        for name, value in flatten_parameters(candidate.params).items()
+    }
 
 
 def _log_data(candidate: Candidate, data: Fingerprint) -> None:

@@ -28,6 +28,7 @@ KMS_SCHEME = "awskms:///"
 # What is signed is this and the digest: a signature of something else is none of a bundle.
 SIGNED_PREFIX = b"vigil bundle 1\n"
 _ID_CHARACTERS = 16
+_ECDSA = ec.ECDSA(hashes.SHA256())
 PublicKey = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey
 PrivateKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 
@@ -159,7 +160,7 @@ def _verify(key: PublicKey, signature: bytes, message: bytes) -> None:
         key.verify(
             signature,
             message,
-            ec.ECDSA(hashes.SHA256()),
+            _ECDSA,
         )
 
 
@@ -167,7 +168,7 @@ def _sign_with_file(file: str, message: bytes) -> Signed:
     private = _read_private_key(file)
     if isinstance(private, ed25519.Ed25519PrivateKey):
         return Signed(private.public_key(), private.sign(message))
-    signature = private.sign(message, ec.ECDSA(hashes.SHA256()))
+    signature = private.sign(message, _ECDSA)
     return Signed(private.public_key(), signature)
 
 

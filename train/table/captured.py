@@ -114,8 +114,7 @@ class CapturedWindows:
 
         Windows of one report begin at once, and their files must differ.
         """
-        since_ms = int(since * 1000)
-        self._last_ms = max(since_ms, self._last_ms + 1)
+        self._last_ms = max(int(since * 1000), self._last_ms + 1)
         return self._last_ms / 1000
 
     def answers(self, requests: Iterable[str]) -> list[AnsweredRows]:

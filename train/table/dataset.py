@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,6 +30,7 @@ from train.table.transform.fitted import FittedSteps
 from train.table.transform.fitting import fit_steps
 from train.table.transform.grammar import Step, parse_steps
 from train.table.words import DeclaredCategory
+from vigil.digests import text_digest
 from vigil.errors import DataError
 
 _ALL_ROWS = 2**62
@@ -348,12 +348,9 @@ def _dataset(
 
 
 def _fingerprint(result: ScanResult, files: Sequence[File]) -> Fingerprint:
-    columns = {
-        name: hashlib.sha256("".join(digests).encode()).hexdigest()
-        for name, digests in result.digests.items()
-    }
+    columns = {name: text_digest("".join(digests)) for name, digests in result.digests.items()}
     content = json.dumps([result.rows, *sorted(columns.items())])
-    digest = hashlib.sha256(content.encode()).hexdigest()
+    digest = text_digest(content)
     return Fingerprint(
         digest,
         result.rows,

@@ -35,11 +35,9 @@ class RowMaking:
     @classmethod
     def of(cls, bundle: ModelBundle) -> Self:
         """Return how a model makes its rows."""
-        transform = bundle.transform
-        names = bundle.names if transform is None else transform.names
         return cls(
-            names,
-            transform,
+            bundle.raw_names,
+            bundle.transform,
             bundle.imputation,
             categories=bundle.categories,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -27,6 +26,7 @@ from train.table.row_making import RowMaking
 from train.table.table import Table
 from train.table.transform.feature_transform import FeatureTransform
 from vigil.arrays import Floats
+from vigil.digests import text_digest
 from vigil.errors import DataError
 
 
@@ -221,8 +221,7 @@ def _baseline_share(
 
 
 def _joined_fingerprint(fingerprint: Fingerprint, live: Table) -> Fingerprint:
-    digests = f"{fingerprint.digest} {live.fingerprint}"
-    digest = hashlib.sha256(digests.encode()).hexdigest()
+    digest = text_digest(f"{fingerprint.digest} {live.fingerprint}")
     return replace(fingerprint, digest=digest, rows=fingerprint.rows + len(live))
 
 

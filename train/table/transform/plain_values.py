@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from train.table.transform.feature_transform import FeatureTransform
 from train.table.transform.fitted import FittedSteps
 from train.table.transform.grammar import Step
+from vigil.digests import text_digest
 from vigil.json_types import JsonObject
 
 
@@ -40,4 +40,4 @@ def transform_key(transform: FeatureTransform | None) -> str:
 def values_key(values: JsonObject) -> str:
     """Return what names the transform of plain values."""
     text = json.dumps(values, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return text_digest(text)[:16]
