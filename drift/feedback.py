@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from prometheus_client import Gauge
 
@@ -20,6 +20,7 @@ from serve.metrics import DriftMetrics
 from train.table.captured import AnsweredRows, CapturedWindows
 from vigil.home import write_json
 from vigil.json_types import JsonObject, Numbers
+from vigil.latest import LatestDict
 from vigil.statistics import share_interval
 
 log = logging.getLogger("ray.serve")
@@ -30,7 +31,6 @@ _TRUE_NEGATIVE = "true_negative"
 _OUTCOMES = (_TRUE_POSITIVE, _FALSE_POSITIVE, _FALSE_NEGATIVE, _TRUE_NEGATIVE)
 _BOUNDS = ("value", "low", "high")
 _UNREADABLE = (OSError, ValueError, TypeError, LookupError)
-_Stored = TypeVar("_Stored")
 _Requests = Collection[str]
 
 
@@ -114,20 +114,6 @@ class _Answers:
         return _rows_of(self._batches, requests)
 
 
-class _Latest(OrderedDict[RowKey, _Stored]):
-    """Rows by key, the latest `limit` of them."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__()
-        self._limit = limit
-
-    def put(self, key: RowKey, value: _Stored) -> None:
-        self[key] = value
-        self.move_to_end(key)
-        while len(self) > self._limit:
-            self.popitem(last=False)
-
-
 class Feedback:
     """Labels beside what was answered; kept in `file`."""
 
@@ -141,9 +127,9 @@ class Feedback:
         self._file = file
         self._metrics = metrics
         self._answers = _Answers(limits.answered)
-        self._labels: _Latest[LabelledRow] = _Latest(limits.labels)
+        self._labels: LatestDict[LabelledRow] = LatestDict(limits.labels)
         # Labels that came before their rows: whether it was an anomaly.
-        self._waiting: _Latest[bool] = _Latest(limits.waiting)
+        self._waiting: LatestDict[bool] = LatestDict(limits.waiting)
         # By version, since the last label: they are asked for each second.
         self._figures: dict[str | None, JsonObject] = {}
         self._load()

@@ -17,6 +17,7 @@ from drift.settings import DriftSettings
 from train.registry.versions import Registry
 from train.spec import JobSpec
 from train.submit import JobLost, Jobs, JobState
+from vigil.deadline import poll_until
 from vigil.home import Home
 from vigil.json_types import Fields
 
@@ -162,18 +163,12 @@ class GithubTraining:
 
     def run(self, info: Fields, until: float = math.inf) -> EndedJob:
         """Dispatch the workflow, unless it has ended already, and wait for its version."""
-        if not self._is_registered:
+        if not self._is_registered():
             dispatch(self._payload(info), self._settings)
         timeout_s = _time_left_s(self._settings, until)
-        self._wait(timeout_s)
+        poll_until(self._is_registered, timeout_s, self._poll_interval_s)
         return EndedJob(f"has registered no version within {timeout_s:g} s of its dispatch")
 
-    def _wait(self, timeout_s: float) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not self._is_registered and time.monotonic() < deadline:
-            time.sleep(self._poll_interval_s)
-
-    @property
     def _is_registered(self) -> bool:
         return self._registry.of_job(self._episode.id) is not None
 

@@ -288,8 +288,7 @@ class _Breaks:
 
     def _are_few(self, columns: Flags) -> bool:
         """Whether a fault explains so many: a world that changed, changes many features at once."""
-        varying = int(self.reference.varies.sum())
-        return int(columns.sum()) <= max(1, varying // 10)
+        return np.count_nonzero(columns) <= max(1, np.count_nonzero(self.reference.varies) // 10)
 
     def _apart(self, j: int, statistic: str) -> Finding:
         ks = float(self.statistics.ks[j])

@@ -146,8 +146,7 @@ class Watch:
 
     def _publish_report(self, report: ReplicaReport, now: float) -> None:
         desired = self.rollout.desired_version(self.following)
-        received = ReportReceived(now, report, self.served_models(), desired)
-        self.events.publish(received)
+        self.events.publish(ReportReceived(now, report, self.served_models(), desired))
 
     def served_models(self) -> list[ServedModel]:
         """Return what each living replica serves."""

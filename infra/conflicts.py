@@ -46,9 +46,8 @@ def _sizes(settings: PlatformFields) -> Iterator[str]:
 
 
 def _bounds(settings: PlatformFields) -> Iterator[str]:
-    serve = settings.serve
     yield from _bound(_WORKERS, settings.min_workers, settings.max_workers)
-    yield from _bound(_REPLICAS, serve.min_replicas, serve.max_replicas)
+    yield from _bound(_REPLICAS, settings.serve.min_replicas, settings.serve.max_replicas)
 
 
 def _bound(keys: tuple[str, str], low: int, high: int) -> Iterator[str]:

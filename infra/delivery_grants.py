@@ -161,12 +161,15 @@ def use_state(state_bucket: str, place: AwsPlace) -> Statements:
 
     The key is that behind alias/pulumi-state.
     """
-    objects = allow(
-        "State",
-        ("s3:DeleteObject", "s3:GetObject", "s3:PutObject"),
-        [BucketName(state_bucket).objects()],
-    )
-    return [_list_state(state_bucket), objects, _use_state_key(place)]
+    return [
+        _list_state(state_bucket),
+        allow(
+            "State",
+            ("s3:DeleteObject", "s3:GetObject", "s3:PutObject"),
+            [BucketName(state_bucket).objects()],
+        ),
+        _use_state_key(place),
+    ]
 
 
 def lock_state(state_bucket: str, place: AwsPlace) -> Statements:

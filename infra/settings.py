@@ -76,8 +76,7 @@ def _rooms(values: Fields, mistakes: list[str]) -> dict[str, RoomSettings]:
 
 def _own_values(values: Fields) -> JsonObject:
     """Keys of the infrastructure itself, unknown ones among them."""
-    own = values.keys() - ROOM_SETTINGS.keys() - MOVED_KEYS.keys()
-    return {key: values[key] for key in own}
+    return {key: values[key] for key in values.keys() - ROOM_SETTINGS.keys() - MOVED_KEYS.keys()}
 
 
 def room_from(cls: type[RoomSettings], values: Any) -> RoomSettings:

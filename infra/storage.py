@@ -41,9 +41,7 @@ class BucketsArgs:
     def policy(self, purpose: str) -> Document:
         """Who may come to a bucket."""
         name = self.buckets[purpose]
-        if purpose == _LOGS:
-            return access_logs(name, self.account)
-        return tls_only(name)
+        return access_logs(name, self.account) if purpose == _LOGS else tls_only(name)
 
     def encryption(self, purpose: str) -> _Encryption:
         """S3 delivers access logs only to buckets with S3's own keys."""

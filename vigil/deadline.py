@@ -1,8 +1,9 @@
-"""A deadline for work that knows none."""
+"""Deadlines: of work that knows none, and of what is waited for."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -31,3 +32,13 @@ def call_with_timeout(seconds: float, work: Callable[[], _T]) -> _T:
     if not done:
         raise TimeoutError
     return done[0]
+
+
+def poll_until(condition: Callable[[], bool], timeout_s: float, interval_s: float) -> bool:
+    """Return whether a condition came to hold within `timeout_s`, asked each `interval_s`."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(interval_s)
+    return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,7 +36,7 @@ def webhook_signature(secret: bytes, timestamp: str, body: bytes) -> str:
     Receivers compare it in constant time and refuse old timestamps.
     """
     signed = timestamp.encode() + b"." + body
-    return f"v1={hmac.new(secret, signed, hashlib.sha256).hexdigest()}"
+    return f"v1={hmac.digest(secret, signed, 'sha256').hex()}"
 
 
 def signed_headers(

@@ -311,7 +311,7 @@ class IncidentBook:
             if incident.onset >= data_break.onset and data_break.explains(incident.leading):
                 self._put_into(incident, data_break.episode)
 
-    def _put_into(self, incident: TrackedIncident, episode: str) -> None:
+    def _put_into(self, incident: TrackedIncident, episode: str | None) -> None:
         incident.episode = episode
         self.touch(incident)
 

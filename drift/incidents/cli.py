@@ -228,8 +228,7 @@ def rules_command() -> None:
 def list_rules(service: ServiceOptions, as_json: bool) -> None:
     """All rules, the latest last."""
     listed = _service(service).get("/rules")
-    rows = map(_rule_row, listed["rules"])
-    print_listing(listed, _RULE_COLUMNS, rows, as_json=as_json)
+    print_listing(listed, _RULE_COLUMNS, map(_rule_row, listed["rules"]), as_json=as_json)
 
 
 @rules_command.command("remove")

@@ -114,9 +114,9 @@ class TrackedIncident(msgspec.Struct, kw_only=True):
 
     def wants(self, score: float) -> bool:
         """Whether a row of this score is among the worst; of a closed incident they are stored."""
-        if self.end is not None:
-            return False
-        return len(self.evidence) < MAX_EVIDENCE or score > self._least_evidence.score
+        return self.end is None and (
+            len(self.evidence) < MAX_EVIDENCE or score > self._least_evidence.score
+        )
 
     @property
     def _least_evidence(self) -> EvidenceRow:

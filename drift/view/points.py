@@ -15,6 +15,7 @@ from train.model.bundle import ModelBundle
 from train.model.reasons import explain_rows
 from vigil.arrays import Flags, Floats, Positions
 from vigil.json_types import Fields, JsonObject
+from vigil.latest import LatestDict
 
 MAX_NORMAL_POINTS = 300
 MAX_ANOMALY_POINTS = 300
@@ -126,15 +127,11 @@ class Points:
     def __init__(self) -> None:
         self._anomalies: list[_Drawn] = []
         self._normal: list[_Drawn] = []
-        self._models: dict[str, ModelBundle] = {}
+        self._models: LatestDict[str, ModelBundle] = LatestDict(_MAX_MODELS)
 
     def follow(self, version: str, bundle: ModelBundle) -> None:
         """Know this version's rows from now on."""
-        self._models.pop(version, None)
-        self._models[version] = bundle
-        if len(self._models) > _MAX_MODELS:
-            oldest = next(iter(self._models))
-            del self._models[oldest]
+        self._models.put(version, bundle)
 
     def ingest(
         self,

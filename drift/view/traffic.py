@@ -183,11 +183,15 @@ def _begin_of_report(former: float, now: float) -> float:
 
 def _refused_by(steps: list[TrafficStep]) -> dict[str, int]:
     """Refusals by error, the most frequent ones first."""
+    shown = _sum_refused(steps).most_common(MAX_REFUSALS)
+    return {error: round(count) for error, count in shown}
+
+
+def _sum_refused(steps: list[TrafficStep]) -> Counter[str]:
     sums: Counter[str] = Counter()
     for step in steps:
         sums.update(step.refused)  # pyright: ignore[reportArgumentType]
-    shown = sums.most_common(MAX_REFUSALS)
-    return {error: round(count) for error, count in shown}
+    return sums
 
 
 def _samples(counts: MetricFamilies) -> _Samples:

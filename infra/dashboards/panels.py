@@ -139,8 +139,7 @@ class Panel:
 
 
 def _steps(marks: list[_ColourStep]) -> list[JsonObject]:
-    drawn = [mark for mark in marks if mark[0] is not None]
-    return [{"color": colour, "value": value} for value, colour in drawn]
+    return [{"color": colour, "value": value} for value, colour in marks if value is not None]
 
 
 _LINES = {"showPoints": "never", "spanNulls": True}

@@ -62,8 +62,11 @@ def _is_unhealthy(status: RawObject) -> bool:
 def _refused(subject: SeenObject, reasons: tuple[str, ...]) -> Diagnoses:
     """Yield the operator's refusal of a RayService or RayCluster."""
     if event := subject.newest_event(reasons):
-        why = f"the operator refuses it: {quote(event.message)}"
-        yield failure(subject, why, "correct the stack's settings and `pulumi up`")
+        yield failure(
+            subject,
+            f"the operator refuses it: {quote(event.message)}",
+            "correct the stack's settings and `pulumi up`",
+        )
 
 
 def _suspended(service: KubeObject) -> Diagnoses:

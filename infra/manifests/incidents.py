@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from infra.manifests.alerting import ALERTMANAGER_PORT
@@ -17,6 +16,7 @@ from infra.manifests.parts import (
     in_namespace,
     ip_blocks,
     network_policy,
+    password_script,
     resources,
     traffic_to,
 )
@@ -70,7 +70,7 @@ def _database_config(bindings: Bindings) -> Manifest:
     data = {
         "host": bindings.database_host,
         "secret": bindings.database_secret,
-        "pgpass.py": Path(__file__).with_name("pgpass.py").read_text(),
+        "pgpass.py": password_script(),
     }
     return config_map(_CONFIG, RAY_NAMESPACE, data)
 

@@ -71,9 +71,13 @@ def _to_aws() -> Manifests:
 
 
 def _among_ray_pods(aws: Manifests) -> Manifest:
-    inside = [{"from": [_OWN_PODS]}]
-    out = [{"to": [_OWN_PODS]}, *aws]
-    return network_policy("ray", RAY_NAMESPACE, {}, ingress=inside, egress=out)
+    return network_policy(
+        "ray",
+        RAY_NAMESPACE,
+        {},
+        ingress=[{"from": [_OWN_PODS]}],
+        egress=[{"to": [_OWN_PODS]}, *aws],
+    )
 
 
 def _autoscaler_to_api() -> Manifest:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 from vigil.json_types import Fields
@@ -168,6 +169,11 @@ def traffic_to(peers: Manifests, *ports: int) -> Manifest:
 
 def policy_ports(*numbers: int, protocol: str = "TCP") -> Manifests:
     return [{"port": number, "protocol": protocol} for number in numbers]
+
+
+def password_script() -> str:
+    """The program that keeps the password file of a database: pods run it by itself."""
+    return Path(__file__).with_name("pgpass.py").read_text()
 
 
 def in_namespace(name: str, pods: Mapping[str, str] | None = None) -> Manifest:

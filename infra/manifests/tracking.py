@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from infra.manifests.base import DATABASE_CONFIG, volume_claim
@@ -18,6 +17,7 @@ from infra.manifests.parts import (
     disruption_budget,
     environment_variables,
     kube_manifest,
+    password_script,
     resources,
 )
 from infra.settings import PlatformSettings
@@ -236,7 +236,7 @@ def mlflow_config(settings: PlatformSettings) -> Manifest:
     """
     data = {"auth.ini": _AUTH_SETTINGS.format(uri=_auth_database_uri(settings))}
     if settings.on_aws:
-        data["pgpass.py"] = Path(__file__).with_name("pgpass.py").read_text()
+        data["pgpass.py"] = password_script()
     return config_map("mlflow", TRACKING_NAMESPACE, data)
 
 

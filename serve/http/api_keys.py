@@ -21,6 +21,7 @@ from vigil.locks import hold_lock
 log = logging.getLogger("ray.serve")
 KEY_PREFIX = "vigil_"  # secret scanners find a leaked key by it
 _SECRET_BYTES = 32
+_DIGEST_BYTES = hashlib.sha256().digest_size
 _IS_OPERATOR = {"operator": True, "client": False}  # by role
 _NOT_A_KEY_FILE = (OSError, ValueError, TypeError, AttributeError, LookupError)
 
@@ -38,7 +39,7 @@ class StoredKey:
     def of(cls, value: Any) -> StoredKey:
         """Raises ValueError, TypeError or AttributeError for what is no entry."""
         stored = cls._read(value)
-        if len(stored.digest) != hashlib.sha256().digest_size:
+        if len(stored.digest) != _DIGEST_BYTES:
             raise ValueError("not every value is a sha256")
         return stored
 

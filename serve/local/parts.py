@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from vigil import http
+from vigil.deadline import poll_until
 from vigil.errors import PlatformError
 from vigil.home import RunningPlatform
 from vigil.json_types import JsonObject
@@ -82,8 +82,5 @@ def _credentials(url: str, platform: RunningPlatform) -> dict[str, str]:
 
 def wait_until(condition: Callable[[], bool], timeout_s: float, failure: str) -> None:
     """Poll `condition` until it holds; raises PlatformError with `failure` after `timeout_s`."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            raise PlatformError(f"{failure} (waited {timeout_s:.0f} s)")
-        time.sleep(_PROBE_INTERVAL_S)
+    if not poll_until(condition, timeout_s, _PROBE_INTERVAL_S):
+        raise PlatformError(f"{failure} (waited {timeout_s:.0f} s)")

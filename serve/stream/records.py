@@ -286,8 +286,7 @@ class _BatchDecoder:
         return DecodedRecords(X[fitting], rows)
 
     def _matrix(self) -> Floats:
-        matrix = np.array(self._features(), np.float64)
-        return matrix.reshape(len(self._rows), len(self._names))
+        return np.array(self._features(), np.float64).reshape(len(self._rows), len(self._names))
 
     def _features(self) -> list[list[float]]:
         return [row.features for row in self._rows]

@@ -143,14 +143,10 @@ class CompiledForest:
         return bool(has_nodes.all())
 
     def _has_known_features(self) -> bool:
-        is_leaf_or_more = self.feature >= LEAF
-        is_in_table = self.feature < self.n_features
-        return bool((is_leaf_or_more & is_in_table).all())
+        return bool((self.feature >= LEAF).all() and (self.feature < self.n_features).all())
 
     def _has_finite_values(self) -> bool:
-        thresholds = np.isfinite(self.threshold)
-        lengths = np.isfinite(self.length)
-        return bool((thresholds & lengths).all())
+        return bool(np.isfinite(self.threshold).all() and np.isfinite(self.length).all())
 
     def _has_children_in_range(self) -> bool:
         """Whether both children of every split are behind it, in the same tree."""

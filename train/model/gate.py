@@ -166,13 +166,13 @@ def _at_most(
     meaning: str,
 ) -> Check:
     passed = value <= limit
-    comparison = "within" if passed else "over"
-    return Check(
+    return _compared(
         name,
         value,
         limit,
-        passed,
-        _finding(value, comparison, limit, meaning),
+        meaning,
+        passed=passed,
+        words="within" if passed else "over",
     )
 
 
@@ -183,23 +183,27 @@ def _at_least(
     meaning: str,
 ) -> Check:
     passed = value >= limit
-    comparison = "at least" if passed else "below"
-    return Check(
+    return _compared(
         name,
         value,
         limit,
-        passed,
-        _finding(value, comparison, limit, meaning),
+        meaning,
+        passed=passed,
+        words="at least" if passed else "below",
     )
 
 
-def _finding(
+def _compared(
+    name: str,
     value: float,
-    comparison: str,
     limit: float,
     meaning: str,
-) -> str:
-    return f"{value:.4f} is {comparison} {limit:.4f}, {meaning}"
+    *,
+    passed: bool,
+    words: str,
+) -> Check:
+    finding = f"{value:.4f} is {words} {limit:.4f}, {meaning}"
+    return Check(name, value, limit, passed, finding)
 
 
 def _measured(metrics: Metrics, limits: Iterable[_Limit]) -> list[Check]:

@@ -244,8 +244,7 @@ class Reference:
 
     def _misshapen(self, d: int) -> list[str]:
         """Stored names of the arrays that are not of `d` features."""
-        shapes = _shapes(d).items()
-        return [name for name, shape in shapes if self._stored(name).shape != shape]
+        return [name for name, shape in _shapes(d).items() if self._stored(name).shape != shape]
 
     def _has_samples_of(self, d: int) -> bool:
         return self.samples.ndim == 2 and self.samples.shape[1] == d and len(self.samples) > 0

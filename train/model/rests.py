@@ -50,8 +50,7 @@ class Rests:
     def joined(self, other: Rests) -> Rests:
         """Return those of both, on the same features."""
         features = range(len(self.values))
-        runs = [self._runs_with(other, j) for j in features]
-        return _longest_of(runs)
+        return _longest_of([self._runs_with(other, j) for j in features])
 
     def _runs_with(self, other: Rests, j: int) -> _Runs:
         values = np.concatenate([self.values[j], other.values[j]])

@@ -92,9 +92,12 @@ class BundleCache:
     def _mark_used(self, folder: Path) -> None:
         """Have it trimmed last: it is used after all others, whatever the clock says."""
         with suppress(OSError):
-            after_others = (entry.used_ns + 1 for entry in self._entries())
-            used_ns = max(self._clock_ns(), *after_others)
+            used_ns = self._after_others_ns()
             os.utime(folder, ns=(used_ns, used_ns))
+
+    def _after_others_ns(self) -> int:
+        after_others = (entry.used_ns + 1 for entry in self._entries())
+        return max(self._clock_ns(), *after_others)
 
     def _find(self, digest: str) -> ModelBundle | None:
         """The bundle, or None where it is absent, torn or tampered with."""

@@ -48,27 +48,6 @@ _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 _PROXIED = "mlflow-artifacts"  # scheme of artifacts that the server hands out itself
 _BINARY = {"Content-Type": "application/octet-stream"}
 _MAX_TEXT = 300
-# What only the library knows how to do with a server.
-_LIBRARY_VARIABLES = (
-    "MLFLOW_TRACKING_AUTH",
-    "MLFLOW_TRACKING_AWS_SIGV4",
-    "MLFLOW_TRACKING_CLIENT_CERT_PATH",
-    "MLFLOW_TRACKING_INSECURE_TLS",
-    "MLFLOW_TRACKING_SERVER_CERT_PATH",
-)
-_CREDENTIALS = Path(".mlflow/credentials")  # in the folder of the user
-
-
-def can_speak_to(tracking_uri: str) -> bool:
-    """Return whether this client does: over HTTP, with at most a password or token."""
-    is_http = urlsplit(tracking_uri).scheme in ("http", "https")
-    return is_http and not _needs_library()
-
-
-def _needs_library() -> bool:
-    """Whether the user has set what only the library knows how to do."""
-    is_set = any(os.environ.get(name) for name in _LIBRARY_VARIABLES)
-    return is_set or (Path.home() / _CREDENTIALS).exists()
 
 
 class RestClient:
@@ -245,8 +224,12 @@ class RestClient:
             self._library_client().log_text(run_id, text, artifact_file)
 
     def _upload(self, path: str, content: bytes) -> None:
-        url = f"{_ARTIFACTS}/{quote(path)}"
-        response = self._exchange("PUT", url, headers=_BINARY, content=content)
+        response = self._exchange(
+            "PUT",
+            f"{_ARTIFACTS}/{quote(path)}",
+            headers=_BINARY,
+            content=content,
+        )
         _require_file(response, path)
 
     def _download(self, run_id: str, root: str, path: str, folder: Path) -> None:

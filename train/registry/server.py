@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
 
+from train.registry.client_choice import client_of
 from train.registry.entities import MlflowModel, MlflowRefusal
-from train.registry.library_client import LibraryClient, configure_mlflow
-from train.registry.rest_client import UNAVAILABLE, RestClient, can_speak_to
-from train.registry.tracking_client import TrackingClient
+from train.registry.library_client import configure_mlflow
+from train.registry.rest_client import UNAVAILABLE
 from vigil.errors import RegistryError, RegistryUnavailable, VigilError
 
 
@@ -33,7 +32,7 @@ class MlflowServer:
         configure_mlflow()
         self.tracking_uri = tracking_uri
         self.artifacts = artifacts
-        self.client = _client_of(tracking_uri)
+        self.client = client_of(tracking_uri)
 
     def find_model(self, name: str) -> MlflowModel | None:
         """Return the registered model, or None where there is none of this name."""
@@ -89,10 +88,3 @@ class MlflowServer:
                 f"the MLflow server {self.tracking_uri} does not answer: {text[:200]}"
             )
         return RegistryError(f"MLflow refused: {text[:300]}")
-
-
-def _client_of(tracking_uri: str) -> TrackingClient:
-    """That of a database is the library's, whose methods no type checker sees: a test does."""
-    if can_speak_to(tracking_uri):
-        return RestClient(tracking_uri)
-    return cast(TrackingClient, LibraryClient(tracking_uri))

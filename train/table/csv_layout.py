@@ -175,8 +175,7 @@ def _widths(text: str, separator: str) -> tuple[int, int]:
 
 
 def _filled_width(record: list[str]) -> int:
-    filled = [number for number, field in enumerate(record, 1) if field.strip()]
-    return filled[-1] if filled else 0
+    return max((number for number, field in enumerate(record, 1) if field.strip()), default=0)
 
 
 def _surplus(header: list[str], rows: list[list[str]]) -> int:

@@ -77,8 +77,7 @@ class Schema:
     @property
     def roles(self) -> tuple[str, ...]:
         """Columns that are no features."""
-        roles = (self.label, self.time, self.entity)
-        return tuple(name for name in roles if name is not None)
+        return tuple(name for name in (self.label, self.time, self.entity) if name is not None)
 
     @property
     def used(self) -> tuple[str, ...]:

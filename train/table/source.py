@@ -121,7 +121,7 @@ def _check_kinds(files: list[File], text: str) -> None:
 
 def _find_local(text: str) -> list[File]:
     try:
-        return [_local_file(path) for path in _distinct(_matching_paths(text))]
+        return list(map(_local_file, _distinct(_matching_paths(text))))
     except OSError as error:
         raise DataError(f"{text} cannot be read: {error}") from error
 

@@ -221,8 +221,11 @@ def _baseline_share(
 
 
 def _joined_fingerprint(fingerprint: Fingerprint, live: Table) -> Fingerprint:
-    digest = text_digest(f"{fingerprint.digest} {live.fingerprint}")
-    return replace(fingerprint, digest=digest, rows=fingerprint.rows + len(live))
+    return replace(
+        fingerprint,
+        digest=text_digest(f"{fingerprint.digest} {live.fingerprint}"),
+        rows=fingerprint.rows + len(live),
+    )
 
 
 def _check_learnable(

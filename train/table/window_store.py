@@ -77,8 +77,7 @@ class _FolderStore:
 
     def names(self) -> list[str]:
         files = self._folder.glob(_PATTERN)
-        names = [file.relative_to(self._folder) for file in files]
-        return sorted(map(str, names))
+        return sorted(str(file.relative_to(self._folder)) for file in files)
 
     def read(self, name: str) -> IO[bytes]:
         return (self._folder / name).open("rb")

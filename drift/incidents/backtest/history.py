@@ -169,8 +169,7 @@ def _labelled_alike(chunks: Sequence[Table]) -> Sequence[Table]:
 def _with_labels(rows: Table) -> Table:
     if rows.labels is not None:
         return rows
-    normal = np.zeros(len(rows), np.int64)
-    return replace(rows, labels=normal)
+    return replace(rows, labels=np.zeros(len(rows), np.int64))
 
 
 def _times_of(table: Table, interval_s: float) -> Floats:

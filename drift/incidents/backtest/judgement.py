@@ -47,6 +47,11 @@ class EventJudgement:
         return len(self.delays)
 
     @property
+    def found_of_all(self) -> str:
+        """How many of the windows were found, in words."""
+        return f"{self.windows_found} of {len(self.windows)}"
+
+    @property
     def event_recall(self) -> float | None:
         """Share of the windows that were found; None without windows."""
         return _ratio(self.windows_found, len(self.windows))

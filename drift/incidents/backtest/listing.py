@@ -56,7 +56,7 @@ def _judgement_cells(judgement: EventJudgement | None) -> _Row:
         return (_UNKNOWN, _UNKNOWN, _UNKNOWN)
     return (
         _count(judgement.false_incidents),
-        f"{judgement.windows_found} of {len(judgement.windows)}",
+        judgement.found_of_all,
         _share(judgement.false_per_week),
     )
 

@@ -109,7 +109,7 @@ def _caption(series: SeriesResult) -> str:
     judgement = series.judgement
     if judgement is None:
         return incidents
-    windows = f"{judgement.windows_found} of {len(judgement.windows)} windows found"
+    windows = f"{judgement.found_of_all} windows found"
     return f"{incidents}, {judgement.false_incidents} false; {windows}"
 
 

@@ -15,10 +15,11 @@ from serve.local.mlflow_server import mlflow_server
 from tests.running import eventually, free_port
 from tests.train.conftest import Model, candidate, mlflow_of
 from train.registry.canary import Canary
+from train.registry.client_choice import can_speak_to
 from train.registry.entities import MlflowRefusal
 from train.registry.library_client import LibraryClient
 from train.registry.promotion import promote_version, roll_back
-from train.registry.rest_client import RestClient, can_speak_to, require_inside
+from train.registry.rest_client import RestClient, require_inside
 from train.registry.tracking_client import TrackingClient
 from train.registry.versions import Registry, Version
 from vigil import http
