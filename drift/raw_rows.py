@@ -31,7 +31,7 @@ class RecentRawRows:
 
     def __init__(self, max_rows: int = MAX_RAW_ROWS) -> None:
         self._max_rows = max_rows
-        self._batches: deque[CapturedRows] = deque()
+        self._batches = deque[CapturedRows]()
         self._rows = 0
         self._lock = threading.Lock()  # rows come and are asked for in different threads
 

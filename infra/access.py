@@ -43,10 +43,8 @@ class AccessArgs:
 
     def people(self) -> Iterator[Principal]:
         """Whoever enters with a policy."""
-        for label, role_arn in self.admins.items():
-            yield Principal(label, role_arn, _ADMIN_POLICY)
-        for label, role_arn in self.viewers.items():
-            yield Principal(label, role_arn, _VIEW_POLICY)
+        yield from _principals(self.admins, _ADMIN_POLICY)
+        yield from _principals(self.viewers, _VIEW_POLICY)
 
 
 def label_principals(arns: tuple[str, ...]) -> dict[str, pulumi.Input[str]]:
@@ -108,3 +106,9 @@ def _association(
         access_scope={"type": "cluster"},
         opts=pulumi.ResourceOptions.merge(opts, after_entry),
     )
+
+
+def _principals(roles: Mapping[str, pulumi.Input[str]], policy: str) -> Iterator[Principal]:
+    """Those that enter with a policy, by label and role ARN."""
+    for label, role_arn in roles.items():
+        yield Principal(label, role_arn, policy)

@@ -145,8 +145,15 @@ def _disks_gb(system_cpus: int) -> int:
 
 def _chosen(settings: PlatformSettings) -> Iterator[BillItem]:
     if settings.ingress == "alb":
-        usd = monthly_price("load balancer", 1) + monthly_price("load balancer unit", 1)
-        yield BillItem("Load balancer", "1, with one unit", usd)
+        yield _load_balancer()
     if settings.gcs_fault_tolerance == "redis":
-        node = settings.redis_node_type
-        yield BillItem("Redis", f"2 x {node}", monthly_price(node, 2))
+        yield _redis(settings.redis_node_type)
+
+
+def _load_balancer() -> BillItem:
+    usd = monthly_price("load balancer", 1) + monthly_price("load balancer unit", 1)
+    return BillItem("Load balancer", "1, with one unit", usd)
+
+
+def _redis(node: str) -> BillItem:
+    return BillItem("Redis", f"2 x {node}", monthly_price(node, 2))

@@ -165,8 +165,12 @@ def pulumi_yaml(text: str) -> str:
 def _config_lines() -> Iterator[str]:
     for key, declaration in project_config().items():
         yield f"  {key}:\n"
-        for name, value in declaration.items():
-            yield f"    {name}: {_flow(name, value)}\n"
+        yield from _declaration_lines(declaration)
+
+
+def _declaration_lines(declaration: JsonObject) -> Iterator[str]:
+    for name, value in declaration.items():
+        yield f"    {name}: {_flow(name, value)}\n"
 
 
 def _flow(name: str, value: Any) -> str:

@@ -123,10 +123,7 @@ class ClusterClient:
         limit: int = 500,
     ) -> list[ApiObject]:
         """The objects of a collection, at most `limit`; none where the kind is unknown."""
-        query: dict[str, str | int] = {"limit": limit}
-        if labels:
-            query["labelSelector"] = labels
-        collection = self.get(path, query) or {}
+        collection = self.get(path, _list_query(labels, limit)) or {}
         return list(collection.get("items") or [])
 
     def log(
@@ -188,6 +185,13 @@ class AllowedReader:
             raise
         except ClusterError as error:
             self.unread.append(f"{what}{error.message}")
+
+
+def _list_query(labels: str, limit: int) -> dict[str, str | int]:
+    query: dict[str, str | int] = {"limit": limit}
+    if labels:
+        query["labelSelector"] = labels
+    return query
 
 
 def _refusal(path: str, answer: ApiResponse) -> ClusterError:

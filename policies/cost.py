@@ -22,7 +22,7 @@ from policies.resource_types import (
     VPC_ENDPOINT,
 )
 from policies.rule import Violation, rule
-from policies.subjects import Context, Props, Resource, list_at, value_at
+from policies.subjects import Context, Props, Resource, is_default, list_at, value_at
 
 _MACHINE_TYPES = (
     r"(db\.|cache\.)?(t3|t4|[mcr][5-8])[a-z]*"
@@ -136,7 +136,7 @@ def s3_traffic_stays_inside(_: Props, context: Context) -> Violation:
 
 def _is_s3_gateway(endpoint: Resource) -> bool:
     is_of_s3 = str(endpoint.props.get("serviceName")).endswith(".s3")
-    return is_of_s3 and (endpoint.props.get("vpcEndpointType") or "Gateway") == "Gateway"
+    return is_of_s3 and is_default(endpoint.props, "vpcEndpointType", "Gateway")
 
 
 @rule(

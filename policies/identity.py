@@ -10,7 +10,7 @@ from policies.documents import PolicyStatement, as_list, statements
 from policies.params import integer, strings
 from policies.resource_types import AWS_SECRETS, IAM_POLICY, IAM_ROLE, KMS_KEY
 from policies.rule import Violation, rule
-from policies.subjects import Context, Props, Resource, Subjects, list_at
+from policies.subjects import Context, Props, Resource, Subjects, is_default, list_at
 
 _POLICY_TYPES = (
     IAM_POLICY,
@@ -254,9 +254,11 @@ def _has_same_role(association: Resource, other: Resource) -> bool:
 )
 def kms_rotated(key: Props, _: Context) -> Violation:
     """A key is rotated every year."""
-    symmetric = (key.get("customerMasterKeySpec") or "SYMMETRIC_DEFAULT") == "SYMMETRIC_DEFAULT"
-    encrypts = (key.get("keyUsage") or "ENCRYPT_DECRYPT") == "ENCRYPT_DECRYPT"
-    return symmetric and encrypts and key.get("enableKeyRotation") is not True
+    return (
+        is_default(key, "customerMasterKeySpec", "SYMMETRIC_DEFAULT")
+        and is_default(key, "keyUsage", "ENCRYPT_DECRYPT")
+        and key.get("enableKeyRotation") is not True
+    )
 
 
 @rule(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from policies.cel import Cel, as_cel
 from policies.params import strings
@@ -105,9 +106,12 @@ def image_tag(image: str) -> str:
 def image_pinned(container: Container, _: Context) -> Violation:
     """An image name always means the same image."""
     image = container.image
+    return None if _is_pinned(image) else image
+
+
+def _is_pinned(image: str) -> bool:
     tag = image_tag(image)
-    is_pinned = _DIGEST.search(image) or _EXACT_VERSION.fullmatch(tag) or _COMMIT.fullmatch(tag)
-    return None if is_pinned else image
+    return bool(_DIGEST.search(image) or _EXACT_VERSION.fullmatch(tag) or _COMMIT.fullmatch(tag))
 
 
 @rule(
@@ -140,8 +144,11 @@ def image_pinned(container: Container, _: Context) -> Violation:
 def image_from_allowed_registry(container: Container, context: Context) -> Violation:
     """Images come from registries that were chosen."""
     host = _registry_of(container.image)
-    is_allowed = any(re.fullmatch(each, host) for each in context.params["registries"])
-    return None if is_allowed else container.image
+    return None if _matches(host, context.params["registries"]) else container.image
+
+
+def _matches(host: str, registries: Iterable[str]) -> bool:
+    return any(re.fullmatch(each, host) for each in registries)
 
 
 def _registry_of(image: str) -> str:

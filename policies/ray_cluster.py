@@ -12,7 +12,16 @@ from policies.params import integers_or_strings, text
 from policies.pods import Group, autoscales, namespace_of, ray_cluster, ray_groups
 from policies.resource_types import KUBE_INGRESS, KUBE_SERVICE, RAY_TYPES
 from policies.rule import Violation, requires, rule
-from policies.subjects import Context, Props, Resource, Subjects, list_at, props_at, value_at
+from policies.subjects import (
+    Context,
+    Props,
+    Resource,
+    Subjects,
+    is_default,
+    list_at,
+    props_at,
+    value_at,
+)
 
 _ACCOUNT_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
 # What Vigil's own Ray pods carry.
@@ -120,7 +129,7 @@ def _as_port(port: float | str) -> int | str:
 )
 def ray_head_inside(head: Group, _: Context) -> Violation:
     """The Service of Ray's head, with all its ports, stays inside the cluster."""
-    is_inside = (head.props.get("serviceType") or "ClusterIP") == "ClusterIP"
+    is_inside = is_default(head.props, "serviceType", "ClusterIP")
     return not is_inside or head.props.get("enableIngress") is True
 
 

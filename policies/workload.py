@@ -24,7 +24,7 @@ from policies.resource_types import (
     POD_TYPES,
 )
 from policies.rule import Violation, forbids, requires, rule
-from policies.subjects import Context, Props, Resource, list_at, props_at, value_at
+from policies.subjects import Context, Props, Resource, is_default, list_at, props_at, value_at
 
 _PSS = "Kubernetes Pod Security Standards"
 _ENFORCED_LEVEL = "pod-security.kubernetes.io/enforce"
@@ -304,4 +304,4 @@ def each_pod_with_own_account(resource: Resource) -> Iterator[tuple[str, Props]]
 def pod_no_idle_token(pod: Props, _: Context) -> Violation:
     """A pod holds a token for the Kubernetes API only where it was given an account of its own."""
     has_token = pod.get("automountServiceAccountToken") is not False
-    return has_token and (pod.get("serviceAccountName") or "default") == "default"
+    return has_token and is_default(pod, "serviceAccountName", "default")

@@ -14,11 +14,14 @@ from prometheus_client.registry import Collector
 log = logging.getLogger("ray.serve")
 
 
+MetricLabels = tuple[tuple[str, str], ...]  # name and value of each, sorted by name
+
+
 class MetricSample(NamedTuple):
-    """One value of a metric; labels are (name, value), sorted by name."""
+    """One value of a metric."""
 
     name: str
-    labels: tuple[tuple[str, str], ...]
+    labels: MetricLabels
     value: float
 
 
@@ -60,7 +63,7 @@ def label_metrics(families: MetricFamilies, **labels: str) -> MetricFamilies:
     ]
 
 
-def _with_labels(sample: MetricSample, more: tuple[tuple[str, str], ...]) -> MetricSample:
+def _with_labels(sample: MetricSample, more: MetricLabels) -> MetricSample:
     return sample._replace(labels=(*sample.labels, *more))
 
 
@@ -75,12 +78,15 @@ def sum_metrics(parts: Iterable[MetricFamilies]) -> MetricFamilies:
     return [family_sum.family() for family_sum in sums.values()]
 
 
+_Values = dict[tuple[str, MetricLabels], float]
+
+
 class _FamilySum:
     """Sums of the samples of one metric."""
 
     def __init__(self, family: MetricFamily) -> None:
         self._family = family
-        self._values: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+        self._values: _Values = {}
 
     def add(self, samples: Iterable[MetricSample]) -> None:
         values = self._values

@@ -215,9 +215,12 @@ def _held_out_distance(data: TrainingData) -> dict[str, float]:
     """
     if not data.held_out.ordered:
         return {}
-    fitted = np.sort(data.fit.X, axis=0)
-    distances = ks_distances(fitted, data.held_out.X)
-    return {"held_out_distance": float(distances.max())}
+    return {"held_out_distance": _largest_distance(data.fit.X, data.held_out.X)}
+
+
+def _largest_distance(fitted: Floats, held_out: Floats) -> float:
+    distances = ks_distances(np.sort(fitted, axis=0), held_out)
+    return float(distances.max())
 
 
 def _unknown_words(data: TrainingData) -> dict[str, float]:

@@ -99,10 +99,19 @@ def _exit(number: int, _: FrameType | None) -> None:
 
 
 def _not_started(error: Exception) -> PlatformError:
-    lines = str(error).strip().splitlines()
-    reason = lines[0] if lines else type(error).__name__
-    logs = _temporary_folder() / "ray" / "session_latest" / "logs"
+    reason = _first_line(error)
+    logs = _logs_folder()
     return PlatformError(f"Ray did not start: {reason} {_LATE} Its logs: {logs}")
+
+
+def _first_line(error: Exception) -> str:
+    """What an error says first, or its kind where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _logs_folder() -> Path:
+    return _temporary_folder() / "ray" / "session_latest" / "logs"
 
 
 def _temporary_folder() -> Path:

@@ -74,9 +74,12 @@ def database_errors(url: URL) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, OSError) as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        reason = str(cause).strip().splitlines()[0]
-        raise IncidentStoreUnavailable(f"{_shown(url)}: {reason}") from error
+        raise IncidentStoreUnavailable(f"{_shown(url)}: {_reason_of(error)}") from error
+
+
+def _reason_of(error: Exception) -> str:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return str(cause).strip().splitlines()[0]
 
 
 def _shown(url: URL) -> str:

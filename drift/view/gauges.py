@@ -172,10 +172,8 @@ class Gauges:
         metrics.alert_budget.set(budget)
 
     def _set_features(self, features: Sequence[_Described]) -> None:
-        distances = {feature["feature"]: feature["ks"] for feature in features}
-        floors = {feature["feature"]: feature["floor"] for feature in features}
-        _set(self._metrics.statistic, distances)
-        _set(self._metrics.floor, floors)
+        _set(self._metrics.statistic, _by_feature(features, "ks"))
+        _set(self._metrics.floor, _by_feature(features, "floor"))
 
     def _set_governor(self, governor: Fields) -> None:
         metrics = self._metrics
@@ -189,6 +187,10 @@ class Gauges:
 
 def _by_name(checks: Sequence[_Described], key: str) -> dict[str, float]:
     return {str(check["name"]): float(check[key]) for check in checks}
+
+
+def _by_feature(features: Sequence[_Described], key: str) -> dict[str, float]:
+    return {feature["feature"]: feature[key] for feature in features}
 
 
 def _phase_seconds(metrics: Numbers) -> dict[str, float]:

@@ -81,7 +81,7 @@ class Observations:
     """
 
     def __init__(self) -> None:
-        self.entries: deque[TimelineEntry] = deque(maxlen=MAX_OBSERVATIONS)
+        self.entries = deque[TimelineEntry](maxlen=MAX_OBSERVATIONS)
         self._kind: VerdictKind = "none"
         self._served: str | None = None
 

@@ -91,16 +91,17 @@ class Ledger:
 
     def open_move(self, move: Move) -> str:
         """Enter a move that is about to be made; returns its id."""
-        title = f"{move.kind}: {move.former or 'none'} to {move.to}"
         with self._translate_mlflow_errors():
-            tags = {**_move_tags(move), _NUMBER_TAG: self._next_number()}
-            return self._create_run(PROMOTIONS_EXPERIMENT, title, tags)
+            tags = _move_tags(move) | {_NUMBER_TAG: self._next_number()}
+            return self._create_run(PROMOTIONS_EXPERIMENT, _move_title(move), tags)
 
     def _next_number(self) -> str:
         """The place of the next entry: a clock that goes back changes no order."""
+        return f"{self._last_number() + 1:0{_NUMBER_DIGITS}}"
+
+    def _last_number(self) -> int:
         last = next(self._move_runs(1), None)
-        number = int(last.data.tags.get(_NUMBER_TAG, 0)) if last else 0
-        return f"{number + 1:0{_NUMBER_DIGITS}}"
+        return int(last.data.tags.get(_NUMBER_TAG, 0)) if last else 0
 
     def close_move(self, move: str, done: bool) -> None:
         """Enter how the move with this id ended."""
@@ -185,6 +186,10 @@ def read_canary(tags: Mapping[str, str]) -> Canary | None:
         return Canary.from_json(tags[CANARY_TAG])
     except (ValueError, TypeError, LookupError):
         return None
+
+
+def _move_title(move: Move) -> str:
+    return f"{move.kind}: {move.former or 'none'} to {move.to}"
 
 
 def _move_tags(move: Move) -> dict[str, str]:

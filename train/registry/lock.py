@@ -46,14 +46,13 @@ class RegistryLock:
             with suppress(MlflowRefusal):
                 self._remove(self._owner)
 
-    def _acquire(self) -> None:
+    def _try(self) -> bool:
         tags = {"owner": self._owner, "actor": self._actor}
+        return self._server.create_model(self._name, _DESCRIPTION, tags)
+
+    def _acquire(self) -> None:
         for _ in range(_ATTEMPTS):
-            if self._server.create_model(
-                self._name,
-                _DESCRIPTION,
-                tags,
-            ):
+            if self._try():
                 return
             self._remove_if_stale()
         raise RegistryError(

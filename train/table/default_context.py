@@ -30,11 +30,14 @@ def default_context(first: Table, file: File) -> str:
 
     They are in the order of time where they have times, and those of `train` in an .npz file are.
     """
-    is_npz = file.path.endswith(".npz")
-    has_order = first.times is not None or (is_npz and first.ordered)
-    if not has_order:
+    if not _has_order(first, file):
         return ""
     return DEFAULT_CONTEXT if _varying_columns(first.X) > 1 else _CONTEXT_OF_ONE
+
+
+def _has_order(first: Table, file: File) -> bool:
+    is_npz = file.path.endswith(".npz")
+    return first.times is not None or (is_npz and first.ordered)
 
 
 def _varying_columns(X: Floats) -> int:

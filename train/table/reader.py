@@ -102,6 +102,10 @@ def _extent(rows: Table, flaw: CellFlaw) -> str:
     """How many rows lack a value, and what can be done about them."""
     if flaw.reason != IS_MISSING:
         return ""
-    lacking = int(np.isnan(rows.X).any(axis=1).sum())
+    lacking = _count_lacking(rows)
     read = f"({lacking} of the {len(rows)} that were read with it)"
     return f"; fill or drop such rows, or train with a policy for missing values {read}"
+
+
+def _count_lacking(rows: Table) -> int:
+    return int(np.isnan(rows.X).any(axis=1).sum())

@@ -100,7 +100,7 @@ class BacktestResult:
         }
 
     def _suppressed(self) -> dict[str, int]:
-        totals: Counter[str] = Counter()
+        totals = Counter[str]()
         for result in self.series:
             totals.update(result.replay.suppressed)
         return dict(totals)

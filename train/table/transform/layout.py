@@ -78,9 +78,13 @@ def _top_names(kind: str, columns: int) -> Iterator[str]:
 
 def _level_names(steps: tuple[Step, ...], names: tuple[str, ...]) -> Iterator[str]:
     """The raw features, or what takes their place: their distance from what is expected."""
-    kinds = [step.kind for step in steps]
-    suffix = "".join(f":{kind}" for kind in ("baseline", *ZONED_KINDS) if kind in kinds)
+    suffix = _level_suffix(steps)
     return (f"{name}{suffix}" for name in names)
+
+
+def _level_suffix(steps: tuple[Step, ...]) -> str:
+    kinds = [step.kind for step in steps]
+    return "".join(f":{kind}" for kind in ("baseline", *ZONED_KINDS) if kind in kinds)
 
 
 def _names_of(step: Step, names: tuple[str, ...]) -> Iterable[str]:
