@@ -19,6 +19,7 @@ from train.table.schema import Columns
 from train.table.table import Table
 from vigil.errors import DataError
 from vigil.json_types import JsonObject
+from vigil.naming import name_differing
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,9 @@ def _read_window(
 
 
 def _in_order_of(world: Table, live: Table) -> Table:
-    odd = set(world.names) ^ set(live.names)
-    if odd:
-        raise DataError(f"the tables differ in {', '.join(sorted(odd))}")
+    differing = name_differing(world.names, live.names)
+    if differing:
+        raise DataError(f"the tables differ in {differing}")
     return live.select(world.names)
 
 

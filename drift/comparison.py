@@ -20,7 +20,7 @@ from train.registry.versions import Version
 from train.table.captured import AnsweredRows, CapturedWindows
 from train.table.table import Table
 from train.table.transform.plain_values import transform_key
-from vigil.arrays import Flags, Floats
+from vigil.arrays import Flags, Floats, to_lists
 from vigil.json_types import JsonObject
 
 MAX_VERDICTS = 50
@@ -159,7 +159,7 @@ class Comparison:
         return {
             "feature": self.bundle.names,
             "trend": self._trend_by_feature(),
-            **{name: values.tolist() for name, values in numbers.items()},
+            **to_lists(numbers),
         }
 
     def _numbers(self, statistics: Statistics) -> dict[str, Floats]:

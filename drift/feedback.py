@@ -274,10 +274,15 @@ def _captured_answers(
     captured: CapturedWindows,
 ) -> _AnswersByKey:
     """Answers among the captured rows to those labels that have none yet."""
-    missing = {label.request_id for label in labels if label.key not in answers}
+    missing = _unanswered(labels, answers)
     if not missing:
         return {}
     return _rows_of(captured.answers(missing), missing)
+
+
+def _unanswered(labels: Iterable[Label], answers: _AnswersByKey) -> set[str]:
+    """Requests with a label that has no answer."""
+    return {label.request_id for label in labels if label.key not in answers}
 
 
 def _read_label(

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Literal
 
-from drift.retrain_budget import RetrainBudget, Retrains
+from drift.retrain_budget import RetrainBudget, Retrains, not_after
 from drift.settings import DriftSettings, Mode
 from drift.stored_governor import GOVERNOR_FORMAT, read_governor
 from drift.verdict import VerdictKind
@@ -243,10 +243,9 @@ def _mode(state: Governor, settings: DriftSettings) -> Mode:
 
 def _at(state: Governor, now: float) -> Governor:
     """The state at `now`: a clock that went back refills no budget."""
-    retrains = [(min(start, now), seconds) for start, seconds in state.retrains]
     return replace(
         state,
-        retrains=tuple(retrains),
+        retrains=not_after(now, state.retrains),
         renewed=min(state.renewed, now),
     )
 

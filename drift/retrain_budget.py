@@ -45,3 +45,8 @@ class RetrainBudget:
         if self.seconds_left == 0:
             return f"the budget of {self.seconds:g} s of retraining a day is used up"
         return None
+
+
+def not_after(now: float, retrains: Retrains) -> Retrains:
+    """Return the retrainings, none of which has begun after `now`."""
+    return tuple((min(start, now), seconds) for start, seconds in retrains)

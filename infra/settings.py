@@ -114,8 +114,12 @@ def _refusal(cls: type[RoomSettings], name: str) -> str:
 
 def _set_secret(cls: type[RoomSettings], name: str) -> str:
     """The command that sets a secret of a room."""
+    return f"pulumi config set --secret {PROJECT}:{_secret_key(cls, name)} VALUE"
+
+
+def _secret_key(cls: type[RoomSettings], name: str) -> str:
     keys = {secret: key for key, secret in ROOM_SECRETS.items()}
-    return f"pulumi config set --secret {PROJECT}:{keys[cls, name]} VALUE"
+    return keys[cls, name]
 
 
 @contextmanager

@@ -57,11 +57,14 @@ def own_fields() -> list[str]:
     return [name for name in PlatformFields.model_fields if name not in others]
 
 
+_SCALARS = {bool: "boolean", int: "integer"}
+
+
 def _kind(name: str) -> str:
     annotation: Any = PlatformFields.model_fields[name].annotation
     if "tuple" in str(annotation):
         return "array"
-    return {bool: "boolean", int: "integer"}.get(annotation, "string")
+    return _SCALARS.get(annotation, "string")
 
 
 # Read where they are set; nothing fails without them.

@@ -116,14 +116,18 @@ def _detector(settings: ServeSettings) -> JsonObject:
 def _stream_consumer(settings: ServeSettings) -> JsonObject:
     return {
         "name": "StreamConsumer",
-        "autoscaling_config": {
-            "min_replicas": settings.stream_consumers,
-            "max_replicas": settings.max_consumers,
-            "target_ongoing_requests": settings.stream_lag,
-            "policy": {"policy_function": "serve.stream.app:by_lag"},
-            "downscale_delay_s": settings.downscale_delay_s,
-        },
+        "autoscaling_config": _scaling_by_lag(settings),
         "user_config": _of_streams(settings.live_values()),
+    }
+
+
+def _scaling_by_lag(settings: ServeSettings) -> JsonObject:
+    return {
+        "min_replicas": settings.stream_consumers,
+        "max_replicas": settings.max_consumers,
+        "target_ongoing_requests": settings.stream_lag,
+        "policy": {"policy_function": "serve.stream.app:by_lag"},
+        "downscale_delay_s": settings.downscale_delay_s,
     }
 
 

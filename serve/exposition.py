@@ -57,10 +57,12 @@ def label_metrics(families: MetricFamilies, **labels: str) -> MetricFamilies:
     In the series of the sum, a part of it would look like a counter that began anew.
     """
     more = tuple(labels.items())
-    return [
-        family._replace(samples=[_with_labels(sample, more) for sample in family.samples])
-        for family in families
-    ]
+    return [_labelled(family, more) for family in families]
+
+
+def _labelled(family: MetricFamily, more: MetricLabels) -> MetricFamily:
+    samples = [_with_labels(sample, more) for sample in family.samples]
+    return family._replace(samples=samples)
 
 
 def _with_labels(sample: MetricSample, more: MetricLabels) -> MetricSample:
@@ -94,10 +96,10 @@ class _FamilySum:
             values[name, labels] = values.get((name, labels), 0.0) + value
 
     def family(self) -> MetricFamily:
-        samples = [
-            MetricSample(name, labels, value) for (name, labels), value in self._values.items()
-        ]
-        return self._family._replace(samples=samples)
+        return self._family._replace(samples=self._samples())
+
+    def _samples(self) -> list[MetricSample]:
+        return [MetricSample(name, labels, value) for (name, labels), value in self._values.items()]
 
 
 def render_exposition(parts: Iterable[MetricFamilies]) -> bytes:

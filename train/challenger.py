@@ -140,13 +140,17 @@ def _reference_rows(settings: TrainSettings, features: int) -> int:
 
 
 def _golden_rows(held_out: Table, drift_reference: Reference) -> Floats:
-    planted = plant_anomalies(
-        held_out.X,
+    planted = _planted_rows(held_out.X, drift_reference)
+    return np.concatenate([held_out.X[:_GOLDEN_ROWS], planted])
+
+
+def _planted_rows(rows: Floats, drift_reference: Reference) -> Floats:
+    return plant_anomalies(
+        rows,
         drift_reference.visible_scale,
         sides=drift_reference.free_sides,
         most=_GOLDEN_ANOMALIES,
     )
-    return np.concatenate([held_out.X[:_GOLDEN_ROWS], planted])
 
 
 def _describe(setup: TrainingSetup) -> JsonObject:

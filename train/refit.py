@@ -29,10 +29,12 @@ class RefittedForest:
 
 def is_refitted(setup: TrainingSetup) -> bool:
     """Whether the settings ask for it: by default of small tables alone."""
-    settings = setup.settings
-    if settings.refit == "small":
-        return len(setup.data.fit) < 2 * settings.shard_rows
-    return settings.refit == "always"
+    asked = setup.settings.refit
+    return asked == "always" or (asked == "small" and _is_small(setup))
+
+
+def _is_small(setup: TrainingSetup) -> bool:
+    return len(setup.data.fit) < 2 * setup.settings.shard_rows
 
 
 def refit(setup: TrainingSetup, champion: ModelBundle | None) -> RefittedForest:

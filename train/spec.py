@@ -272,8 +272,10 @@ class JobSpec(BaseModel):
         """What stands for missing values; None: they are refused."""
         if not self.impute:
             return None
-        most = DEFAULT_MAX_MISSING if self.max_missing is None else self.max_missing
-        return Imputing(parse_impute(self.impute), most)
+        return Imputing(parse_impute(self.impute), self._max_missing())
+
+    def _max_missing(self) -> float:
+        return DEFAULT_MAX_MISSING if self.max_missing is None else self.max_missing
 
     @property
     def transform(self) -> str | None:

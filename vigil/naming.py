@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 def name_first(names: Sequence[str], most: int, count: int | None = None) -> str:
@@ -13,3 +13,8 @@ def name_first(names: Sequence[str], most: int, count: int | None = None) -> str
     listed = ", ".join(names[:most])
     more = (count or len(names)) - most
     return f"{listed} and {more} more" if more > 0 else listed
+
+
+def name_differing(names: Iterable[str], others: Iterable[str]) -> str:
+    """Return the names that are among one of them alone, with commas between."""
+    return ", ".join(sorted(set(names) ^ set(others)))

@@ -130,7 +130,7 @@ class IncidentAnswers:
         """Return all silences, and how the calendar of maintenance was read."""
         silences = self._desk.read(_silences_of_tracker)
         return {
-            "silences": [_silence_document(silence) for silence in silences],
+            "silences": list(map(_silence_document, silences)),
             "calendar": msgspec.to_builtins(self._desk.calendar.status),
         }
 
@@ -226,13 +226,17 @@ def _page_document(page: IncidentPage) -> JsonObject:
     return {"incidents": listed, "next": page.next}
 
 
+def _is_for_everybody(order: Mapping[str, Any]) -> bool:
+    return "entity" in order and order["entity"] is None
+
+
 def _rule_request(order: Mapping[str, Any] | None) -> RuleRequest | None:
     """What a dismissal asks for; `entity` null: for everybody."""
     if order is None:
         return None
     return RuleRequest(
         features=tuple(order["features"]),
-        everywhere="entity" in order and order["entity"] is None,
+        everywhere=_is_for_everybody(order),
         until=order["until"],
     )
 

@@ -36,6 +36,7 @@ from serve.model.scored_batch import ScoredBatch
 from train.table.categories import CategoryCodec
 from vigil.arrays import Floats
 from vigil.errors import InvalidFeatures, MalformedRequest
+from vigil.json_types import is_list_of_texts
 
 if TYPE_CHECKING:
     from serve.model.loaded import LoadedModel
@@ -269,9 +270,7 @@ def _named_rows(columns: Any, data: list[Any]) -> list[Any]:
 
 
 def _are_different_names(columns: Any) -> bool:
-    if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
-        return False
-    return len(set(columns)) == len(columns)
+    return is_list_of_texts(columns) and len(set(columns)) == len(columns)
 
 
 def encode_invocations(model: LoadedModel, scored: ScoredBatch) -> bytes:

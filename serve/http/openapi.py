@@ -299,10 +299,14 @@ def _refusals(error: type[Any], statuses: list[str]) -> JsonObject:
 
 
 def _refusal(error: type[Any], status: str) -> JsonObject:
+    return {"description": STATUSES[status], "content": _refusal_content(error, status)}
+
+
+def _refusal_content(error: type[Any], status: str) -> JsonObject:
     content: JsonObject = {"application/json": {"schema": _ref(error)}}
     if status in _PLAIN_TEXT_STATUSES:
         content["text/plain"] = {"schema": _TEXT}
-    return {"description": STATUSES[status], "content": content}
+    return content
 
 
 def _path_parameters(path: str, settings: ServeSettings) -> list[JsonObject]:

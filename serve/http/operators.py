@@ -152,8 +152,11 @@ def require_own_page(request: Request, hosts: str) -> None:
 
 def _is_trusted_host(name: str, hosts: str) -> bool:
     """Whether nobody else can have given this host its address."""
-    trusted = {host.strip().lower() for host in hosts.split(",")} - {""}
-    return _is_address(name) or name == "localhost" or name in trusted
+    return _is_address(name) or name == "localhost" or name in _names_of_hosts(hosts)
+
+
+def _names_of_hosts(hosts: str) -> set[str]:
+    return {host.strip().lower() for host in hosts.split(",")} - {""}
 
 
 def _host_name(host: str) -> str:

@@ -76,8 +76,11 @@ def _credentials(url: str, platform: RunningPlatform) -> dict[str, str]:
     """The service wants its API key, Ray's dashboard its token."""
     if url.startswith(f"{platform.url}/"):
         return platform.headers
-    token = Path(platform.token_path).read_text("utf-8").strip()
-    return {"Authorization": f"Bearer {token}"}
+    return {"Authorization": f"Bearer {_read_token(platform)}"}
+
+
+def _read_token(platform: RunningPlatform) -> str:
+    return Path(platform.token_path).read_text("utf-8").strip()
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float, failure: str) -> None:

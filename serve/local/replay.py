@@ -140,11 +140,14 @@ class Replayed:
         summary = f"version {self.model.version} ({self.model.digest[:12]}): {outcome}"
         return f"{summary}{self._gap_note()}"
 
+    def _missing_stretches(self) -> str:
+        return ", ".join(f"{first}-{last}" for first, last in self.missing_rows)
+
     def _gap_note(self) -> str:
         if not self.missing_rows:
             return ""
-        stretches = ", ".join(f"{first}-{last}" for first, last in self.missing_rows)
         return (
-            f"\nnot captured: rows {stretches} of this request. They lie in a window that is not "
-            "full yet, was judged a broken one (a data break), or is no longer kept"
+            f"\nnot captured: rows {self._missing_stretches()} of this request. They lie in a "
+            "window that is not full yet, was judged a broken one (a data break), or is no longer "
+            "kept"
         )

@@ -133,10 +133,12 @@ def _session(connections: int, headers: dict[str, str]) -> aiohttp.ClientSession
 
 
 def _scored_answer(scored: JsonObject) -> _Answer:
-    alerts = scored["is_anomaly"]
-    is_one_row = isinstance(alerts, bool)
-    is_anomaly = alerts if is_one_row else any(alerts)
-    return _Answer("200", scored["model_version"], is_anomaly)
+    return _Answer("200", scored["model_version"], _is_any(scored["is_anomaly"]))
+
+
+def _is_any(alerts: bool | list[bool]) -> bool:
+    """Whether the one row alerts, or one of several."""
+    return alerts if isinstance(alerts, bool) else any(alerts)
 
 
 # No answer, or one that is none of Vigil's.

@@ -158,6 +158,9 @@ class _Limit(NamedTuple):
     value: float
     meaning: str
 
+    def judge(self, measured: float) -> Check:
+        return self.check(self.metric, measured, self.value, self.meaning)
+
 
 def _at_most(
     name: str,
@@ -208,11 +211,7 @@ def _compared(
 
 def _measured(metrics: Metrics, limits: Iterable[_Limit]) -> list[Check]:
     """The checks of the metrics that are there."""
-    return [
-        limit.check(limit.metric, metrics[limit.metric], limit.value, limit.meaning)
-        for limit in limits
-        if limit.metric in metrics
-    ]
+    return [limit.judge(metrics[limit.metric]) for limit in limits if limit.metric in metrics]
 
 
 def _own_checks(challenger: Metrics, settings: TrainSettings) -> list[Check]:

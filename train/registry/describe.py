@@ -26,6 +26,7 @@ _FOREST = {
     "captured_weight",
 }
 _DRIFT = {"window_rows", "drift_budget", "reference_rows"}
+_GATE_PREFIXES = ("min_", "max_")
 _OTHER_GATE = {"alert_band", "auroc_tolerance"}
 _LABELLED = {"auroc": "AUROC", "average_precision": "average precision"}
 _SHOWN_METRICS = 2
@@ -51,7 +52,7 @@ def run_parameters(spec: Fields, settings: TrainSettings, model: ModelBundle) ->
 
 
 def _gate_fields(settings: TrainSettings) -> set[str]:
-    limits = {name for name in type(settings).model_fields if name.startswith(("min_", "max_"))}
+    limits = {name for name in type(settings).model_fields if name.startswith(_GATE_PREFIXES)}
     return (limits - _FOREST) | _OTHER_GATE
 
 

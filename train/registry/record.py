@@ -143,8 +143,12 @@ def _log_data(candidate: Candidate, data: Fingerprint) -> None:
     mlflow.log_dict({"path": path, **asdict(data)}, "data.json")
 
 
+def _uri(path: str) -> str:
+    return path if is_s3(path) else Path(path).as_uri()
+
+
 def _source(path: str) -> DatasetSource:
-    uri = path if is_s3(path) else Path(path).as_uri()
+    uri = _uri(path)
     with warnings.catch_warnings():
         # MLflow has two readers of local files, and says so each time.
         warnings.simplefilter("ignore")

@@ -204,8 +204,12 @@ def _windows_between(
 
 def _is_made_by(window: pa.Table, key: str | None) -> bool:
     """Whether a window is of the transform of this key, or does not say of which it is."""
-    maker = (window.schema.metadata or {}).get(_TRANSFORM)
+    maker = _maker(window)
     return key is None or maker is None or maker.decode() == key
+
+
+def _maker(window: pa.Table) -> bytes | None:
+    return (window.schema.metadata or {}).get(_TRANSFORM)
 
 
 def _feature_columns(window: pa.Table) -> pa.Table:

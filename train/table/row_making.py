@@ -15,6 +15,7 @@ from train.table.transform.feature_transform import FeatureTransform
 from train.table.transform.grammar import Step, parse_steps
 from train.table.transform.plain_values import transform_key
 from vigil.errors import DataError
+from vigil.naming import name_differing
 
 if TYPE_CHECKING:  # reading a table needs no model
     from train.model.bundle import ModelBundle
@@ -64,7 +65,7 @@ class RowMaking:
     def check_names(self, names: tuple[str, ...], table: str) -> None:
         """Raise DataError for a table that has other features."""
         if names != self.names:
-            differing = ", ".join(sorted(set(names) ^ set(self.names))) or "their order"
+            differing = name_differing(names, self.names) or "their order"
             raise DataError(
                 f"{table} has not the features of the model that made the captured rows: they "
                 f"differ in {differing}"

@@ -21,6 +21,7 @@ from train.table.source import FileSplit
 from train.table.split_scan import ScanPlan, ScanResult, scan_split
 from train.table.table import Table, concat
 from vigil.errors import DataError
+from vigil.naming import name_differing
 
 MIN_TASK_BYTES = 256 * 2**20  # smaller tables are read faster than tasks start
 _TASK_RETRIES = 3  # of a split whose worker died
@@ -89,8 +90,11 @@ def _tail_rows(
     plan: ScanPlan,
 ) -> int:
     """How many of the last rows of a split can be among the last of all."""
-    after = sum(split.rows or 0 for split in splits[number + 1 :])
-    return max(0, plan.max_rows - after)
+    return max(0, plan.max_rows - _known_rows(splits[number + 1 :]))
+
+
+def _known_rows(splits: Sequence[FileSplit]) -> int:
+    return sum(split.rows or 0 for split in splits)
 
 
 def _scan_on_ray(
@@ -178,7 +182,7 @@ def _check_same_columns(
 ) -> None:
     path = split.file.path
     if former.names != later.names:
-        differing = ", ".join(sorted(set(former.names) ^ set(later.names)))
+        differing = name_differing(former.names, later.names)
         raise DataError(
             f"{path} has not the columns of the files before it: they differ in "
             f"{differing or 'their order: say which one with --columns'}"

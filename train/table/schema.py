@@ -14,6 +14,7 @@ from typing import Any
 from train.table.words import DeclaredCategory
 from vigil.errors import DataError
 from vigil.home import write_json
+from vigil.json_types import is_list_of_texts
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,9 @@ class Columns:
     @property
     def named(self) -> tuple[str, ...]:
         """All columns that the caller speaks of."""
-        roles = [name for name in (self.label, self.time, self.entity) if name is not None]
-        return (*roles, *(self.features or ()), *self.ignore, *self._category_names)
+        roles = (self.label, self.time, self.entity)
+        named = (*roles, *(self.features or ()), *self.ignore, *self._category_names)
+        return tuple(name for name in named if name is not None)
 
     @property
     def _category_names(self) -> tuple[str, ...]:
@@ -232,7 +234,7 @@ def read_schema_file(columns: Columns) -> Schema | None:
 
 def _parse_schema(document: dict[str, Any]) -> Schema:
     features = document["features"]
-    if not isinstance(features, list) or not all(isinstance(name, str) for name in features):
+    if not is_list_of_texts(features):
         raise TypeError("`features` must be a list of names")
     return Schema(
         **{

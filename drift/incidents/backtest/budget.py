@@ -79,8 +79,13 @@ class IncidentBudget:
 
 def _pace(rows: Table, times: Floats) -> float:
     """The usual time from a row of an entity to its next (s)."""
-    gaps = [np.diff(times[numbers]) for _, numbers in rows.by_entity()]
-    return float(np.median(np.concatenate(gaps)))
+    gaps = np.concatenate(_gaps(rows, times))
+    return float(np.median(gaps))
+
+
+def _gaps(rows: Table, times: Floats) -> list[Floats]:
+    """Times (s) from row to row, by entity."""
+    return [np.diff(times[numbers]) for _, numbers in rows.by_entity()]
 
 
 def _peak_after(

@@ -11,6 +11,7 @@ from train.table.transform.grammar import POOLED_KINDS, ZONED_KINDS, Step
 from train.table.transform.local_time import WEEK_HOURS
 from vigil.arrays import Floats
 from vigil.errors import DataError
+from vigil.naming import name_differing
 
 _Arrays = Mapping[str, Floats]
 _POSITIVE = ("baseline.spread", "baseline.floor", "top.spread")
@@ -46,7 +47,7 @@ class FittedSteps:
         """Raise DataError unless there is what `steps` need, of d features, and nothing else."""
         shapes = fitted_shapes(steps, features)
         if shapes.keys() != self.arrays.keys():
-            differing = ", ".join(sorted(shapes.keys() ^ self.arrays.keys()))
+            differing = name_differing(shapes, self.arrays)
             raise DataError(f"what the transform has learnt does not fit its steps: {differing}")
         for name, shape in shapes.items():
             _check_array(name, self.arrays[name], shape)

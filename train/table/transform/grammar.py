@@ -35,8 +35,11 @@ class Step(NamedTuple):
     zone: str = ""
 
     def __str__(self) -> str:
-        argument = self.zone or (str(self.rows) if self.rows else "")
+        argument = self._argument()
         return f"{self.kind}:{argument}" if argument else self.kind
+
+    def _argument(self) -> str:
+        return self.zone or (str(self.rows) if self.rows else "")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from train.table.transform.carried import WARMING_ROWS
 from train.table.transform.fitted import directions
 from train.table.transform.grammar import POOLED_KINDS, ZONED_KINDS, Step
 
+_LEVEL_KINDS = ("baseline", *ZONED_KINDS)
 _OVER_WINDOWS = ("diff", "mean", "sd", "min", "max", "zscore")
 
 
@@ -84,7 +85,7 @@ def _level_names(steps: tuple[Step, ...], names: tuple[str, ...]) -> Iterator[st
 
 def _level_suffix(steps: tuple[Step, ...]) -> str:
     kinds = [step.kind for step in steps]
-    return "".join(f":{kind}" for kind in ("baseline", *ZONED_KINDS) if kind in kinds)
+    return "".join(f":{kind}" for kind in _LEVEL_KINDS if kind in kinds)
 
 
 def _names_of(step: Step, names: tuple[str, ...]) -> Iterable[str]:

@@ -11,6 +11,7 @@ import numpy as np
 from train.table.transform.feature_transform import FeatureTransform
 from train.table.transform.fitted import FittedSteps
 from train.table.transform.grammar import Step
+from vigil.arrays import to_lists
 from vigil.digests import text_digest
 from vigil.json_types import JsonObject
 
@@ -21,7 +22,7 @@ def transform_values(transform: FeatureTransform) -> JsonObject:
     return {
         "names": list(transform.names),
         "steps": [list(step) for step in transform.steps],
-        "fitted": {name: array.tolist() for name, array in fitted.items()},
+        "fitted": to_lists(fitted),
     }
 
 
