@@ -127,9 +127,9 @@ class Feedback:
         self._file = file
         self._metrics = metrics
         self._answers = _Answers(limits.answered)
-        self._labels: LatestDict[LabelledRow] = LatestDict(limits.labels)
+        self._labels: LatestDict[RowKey, LabelledRow] = LatestDict(limits.labels)
         # Labels that came before their rows: whether it was an anomaly.
-        self._waiting: LatestDict[bool] = LatestDict(limits.waiting)
+        self._waiting: LatestDict[RowKey, bool] = LatestDict(limits.waiting)
         # By version, since the last label: they are asked for each second.
         self._figures: dict[str | None, JsonObject] = {}
         self._load()

@@ -288,7 +288,7 @@ class _Breaks:
 
     def _are_few(self, columns: Flags) -> bool:
         """Whether a fault explains so many: a world that changed, changes many features at once."""
-        return np.count_nonzero(columns) <= max(1, np.count_nonzero(self.reference.varies) // 10)
+        return int(columns.sum()) <= max(1, int(self.reference.varies.sum()) // 10)
 
     def _apart(self, j: int, statistic: str) -> Finding:
         ks = float(self.statistics.ks[j])
