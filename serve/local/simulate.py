@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from vigil.arrays import Floats
-from vigil.json_types import JsonObject, without_none
+from vigil.json_types import JsonObject
 
 MAX_RECORDS_AT_ONCE = 500  # handed to a log in one go
 _REQUEST_TIMEOUT_S = 30.0
