@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from drift.statistics import compare
+from drift.statistics import compare, compared_by_hour
 from drift.verdict import Verdict, judge_window
 from train.model.floors import Calibration
 from train.model.reference import Reference, build_reference
@@ -17,6 +17,7 @@ from train.table.dataset import Dataset, read_table
 from train.table.row_making import RowMaking
 from train.table.schema import Columns
 from train.table.table import Table
+from train.table.unix_times import reference_times
 from vigil.errors import DataError
 from vigil.json_types import JsonObject
 from vigil.naming import name_differing
@@ -59,10 +60,12 @@ def check_window(
     live = live.take(distinct_rows(live.X))
     built = _reference(world, len(live))
     categories = known.categories
+    statistics = compare(built, live.X)
     verdict = judge_window(
         built,
-        compare(built, live.X),
+        statistics,
         alpha,
+        by_hour=compared_by_hour(built, statistics, live.X, reference_times(live)),
         of_words=None if categories is None else categories.are_of_words(world.names),
     )
     unknown = None if categories is None else categories.unknown_counts(read.train.X)
@@ -105,4 +108,5 @@ def _reference(world: Table, rows: int) -> Reference:
         np.zeros(1),
         window_rows=min(settings.window_rows, rows),
         budget=settings.drift_budget,
+        times=reference_times(world),
     )

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from drift.statistics import Statistics, compare
+from drift.statistics import Statistics, compare, compared_by_hour
 from drift.verdict import Verdict, VerdictKind, judge_window
 from drift.window import TumblingWindow, Window
 from serve.model.report import CapturedRows
 from train.model.bundle import ModelBundle
+from train.model.reference import Reference
 from train.model.repeats import distinct_rows
 from train.registry.versions import Version
 from train.table.captured import AnsweredRows, CapturedWindows
@@ -51,6 +52,7 @@ class Comparison:
         self._transform_key = transform_key(bundle.transform)
         self.window = TumblingWindow(bundle.reference.window_rows)
         self._statistics: Statistics | None = None
+        self._reference = bundle.reference
         self._verdicts: deque[Verdict] = deque(maxlen=MAX_VERDICTS)
         self._trends: deque[Floats] = deque(maxlen=MAX_TREND)
         self._unknown = Counter[str]()
@@ -100,20 +102,29 @@ class Comparison:
 
     def judge(self, window: Window, alpha: float) -> Verdict:
         """Judge the window, at the family-wise significance `alpha`."""
-        rows = window.rows[distinct_rows(window.rows)]
-        reference = self.bundle.reference.of_window(len(rows))
+        kept = distinct_rows(window.rows)
+        rows = window.rows[kept]
+        whole = self.bundle.reference
+        reference = whole.of_window(len(rows))
         threshold = self.bundle.threshold.value
         statistics = compare(reference, rows, window.scores, threshold)
-        self._statistics = statistics
-        self._trends.append(statistics.ks / reference.floors)
+        by_hour = compared_by_hour(whole, statistics, rows, window.times[kept])
         verdict = judge_window(
             reference,
             statistics,
             alpha,
             of_words=self._of_words,
+            by_hour=by_hour,
         )
+        self._show(*(by_hour or (reference, statistics)))
         self._verdicts.append(verdict)
         return verdict
+
+    def _show(self, reference: Reference, statistics: Statistics) -> None:
+        """Remember what the window was judged by."""
+        self._reference = reference
+        self._statistics = statistics
+        self._trends.append(statistics.ks / reference.floors)
 
     @cached_property
     def _of_words(self) -> Flags | None:
@@ -163,7 +174,7 @@ class Comparison:
         }
 
     def _numbers(self, statistics: Statistics) -> dict[str, Floats]:
-        reference = self.bundle.reference
+        reference = self._reference
         return {
             "ks": statistics.ks,
             "floor": reference.floors,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,6 +108,32 @@ def compare(
         swapped=swapped,
         scores=_scores(reference, scores, threshold) if scores is not None else None,
     )
+
+
+def compared_by_hour(
+    reference: Reference,
+    statistics: Statistics,
+    rows: Floats,
+    times: Floats | None,
+) -> tuple[Reference, Statistics] | None:
+    """Return a window [m, d] beside the rows of its own hours: these, and the distances to them.
+
+    statistics: beside the whole day; times: [m], Unix seconds. None where there are no hours.
+    """
+    own = None if times is None else reference.of_hours(times)
+    if own is None:
+        return None
+    own = own.of_window(len(rows))
+    window = _SortedWindow.of(own, rows)
+    ks = window.ks()
+    distances = replace(
+        statistics,
+        ks=ks,
+        p=window.p_values(ks),
+        wasserstein=window.wasserstein(),
+        psi=window.psi(),
+    )
+    return own, distances
 
 
 def _misplaced(broken: BrokenColumns, rows: Floats) -> tuple[NDArray[np.int64], Flags]:

@@ -165,16 +165,18 @@ def judge_window(
     alpha: float,
     *,
     of_words: Flags | None = None,
+    by_hour: tuple[Reference, Statistics] | None = None,
 ) -> Verdict:
     """Judge one window, at the family-wise significance `alpha`.
 
     A data break wins over drift: nobody should retrain on a broken sensor. of_words: features [d]
-    that are made of words: they have no unit, sign or place that could be wrong.
+    that are made of words: they have no unit, sign or place that could be wrong. by_hour: reference
+    and statistics by the hours of the window: drift is judged by these, where they are known.
     """
     broken = tuple(_Breaks(reference, statistics, of_words).findings())
     if broken:
         return _data_break(broken)
-    evidence = _Evidence.of(reference, statistics, alpha)
+    evidence = _Evidence.of(*(by_hour or (reference, statistics)), alpha)
     nearness = evidence.nearness
     if nearness < 1:
         return Verdict("none", (), evidence.quiet_severity, evidence.quiet_sentence)

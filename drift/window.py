@@ -24,6 +24,7 @@ class Window:
 
     numbering: [size, 2], which row of its request each is, of how many
     limits: [size], the threshold of each row, NaN where it is the model's
+    times: [size], of the rows (Unix seconds), NaN where they are not said
     since: when the first of them arrived (Unix seconds)
     """
 
@@ -32,6 +33,7 @@ class Window:
     requests: list[str]
     numbering: Numbering
     limits: Floats
+    times: Floats
     since: float
 
     def alerts(self, threshold: float) -> Flags:
@@ -47,6 +49,7 @@ class Window:
             requests=list(chain.from_iterable(part.requests for part in parts)),
             numbering=np.concatenate([part.number_rows() for part in parts]),
             limits=np.concatenate(list(map(_limits, parts))),
+            times=np.concatenate(list(map(_times, parts))),
             since=since,
         )
 
@@ -55,6 +58,12 @@ def _limits(part: CapturedRows) -> Floats:
     if part.limits is None:
         return np.full(len(part.scores), np.nan)
     return part.limits
+
+
+def _times(part: CapturedRows) -> Floats:
+    if part.context is None or part.context.times is None:
+        return np.full(len(part.scores), np.nan)
+    return np.array(part.context.times, np.float64)
 
 
 class TumblingWindow:

@@ -31,6 +31,7 @@ from train.settings import TrainSettings
 from train.spec import JobSpec
 from train.table.table import Table
 from train.table.training_data import TrainingData
+from train.table.unix_times import reference_times
 from train.trial import TuneTrial
 from vigil.arrays import Floats
 from vigil.json_types import JsonObject
@@ -127,6 +128,7 @@ def _build_reference(
         max_rows=_reference_rows(settings, len(rows.names)),
         prior=prior,
         budget=settings.drift_budget,
+        times=reference_times(rows),
     )
 
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from serve.model.row_format import RowFormat
 from train.table.table import Table
-from train.table.transform.fitting import LEAST_DATE_S
-from train.table.unix_times import unix_seconds
+from train.table.unix_times import LEAST_DATE_S, unix_seconds
 from vigil.arrays import Floats
 from vigil.service import Service, Unanswered
 

@@ -34,7 +34,8 @@ from train.model.bundle_files import (
     check_files,
 )
 from train.model.forest import CompiledForest
-from train.model.reference import Reference, reference_from_arrays, reference_to_arrays
+from train.model.reference import Reference
+from train.model.reference_arrays import reference_from_arrays, reference_to_arrays
 from train.model.threshold import Threshold
 from train.table.categories import CategoryCodec, read_categories
 from train.table.impute import Imputation, imputation_of_model

@@ -6,8 +6,7 @@ between features, and percentiles of the anomaly score.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -31,12 +30,12 @@ from train.model.floors import (
     calibrate_floors,
     score_floor,
 )
+from train.model.hours import HourlyReference, build_hours
 from train.model.repeats import distinct_rows
 from train.model.separation import measure_traits
-from train.model.traits import ColumnTraits, traits_from_arrays
+from train.model.traits import ColumnTraits
 from vigil.arrays import Flags, Floats
 from vigil.errors import BundleError
-from vigil.json_types import Fields, JsonObject
 
 _INNER_DECILES = np.linspace(
     0,
@@ -48,7 +47,7 @@ _NEAR_SHARE = 0.05
 _PERCENTILES = np.arange(101)
 
 # Fields by the names under which a bundle stores them: old bundles stay readable.
-_ARRAYS = {
+STORED_ARRAYS = {
     "samples": "samples",
     "floors": "floors",
     "alone": "single_feature_floors",
@@ -59,7 +58,7 @@ _ARRAYS = {
     "can_stick": "can_stick",
     "scores": "scores",
 }
-_VALUES: dict[str, tuple[str, type]] = {
+STORED_VALUES: dict[str, tuple[str, type]] = {
     "allowed": ("max_features_over_floor", int),
     "window_rows": ("window_rows", int),
     "blocks": ("blocks", int),
@@ -86,6 +85,7 @@ class Reference:
     window_rows                   rows of a window that these floors are for
     blocks                        blocks they were calibrated on
     traits                        what tells the columns apart; None of a bundle that knows none
+    hours                         rows and floors by hour of day; None where no hours are known
     """
 
     names: tuple[str, ...]
@@ -104,6 +104,7 @@ class Reference:
     blocks: int
     calibration: Calibration
     traits: ColumnTraits | None = None
+    hours: HourlyReference | None = None
 
     @cached_property
     def columns(self) -> Floats:
@@ -205,6 +206,21 @@ class Reference:
             score_floor=min(1.0, self.score_floor * factor),
         )
 
+    def of_hours(self, times: Floats) -> Reference | None:
+        """Return the reference for a window of rows of these times [m] (Unix seconds, NaN).
+
+        It has the rows of the same hours, and floors for these; None where it cannot be judged so.
+        """
+        if self.hours is None or not self.hours.takes(times):
+            return None
+        return replace(
+            self,
+            samples=self.hours.rows_of(times),
+            floors=self.hours.floors,
+            single_feature_floors=self.hours.single_feature_floors,
+            max_features_over_floor=self.hours.max_features_over_floor,
+        )
+
     def with_floors_of(self, prior: Reference) -> Reference:
         """Return the reference with floors of at least those of `prior`, on the same features."""
         return replace(
@@ -219,6 +235,7 @@ class Reference:
             correlation_floors=np.maximum(self.correlation_floors, prior.correlation_floors),
             score_floor=max(self.score_floor, prior.score_floor),
             traits=self._traits_with(prior.traits),
+            hours=self.hours and self.hours.with_floors_of(prior.hours),
         )
 
     def _traits_with(self, prior: ColumnTraits | None) -> ColumnTraits | None:
@@ -250,7 +267,7 @@ class Reference:
         return self.samples.ndim == 2 and self.samples.shape[1] == d and len(self.samples) > 0
 
     def _check_finite(self) -> None:
-        for name in _ARRAYS:
+        for name in STORED_ARRAYS:
             if not np.isfinite(self._stored(name)).all():
                 raise BundleError("the drift reference holds values that are not finite")
 
@@ -265,6 +282,8 @@ class Reference:
     def _check_traits(self) -> None:
         if self.traits is not None and not self.traits.fits(len(self.names)):
             raise BundleError("the traits of the drift reference's columns do not fit its features")
+        if self.hours is not None and not self.hours.fits(len(self.names)):
+            raise BundleError("the hours of the drift reference do not fit its features")
 
     def _has_positive_floors(self) -> bool:
         return all((getattr(self, field) > 0).all() for field in _POSITIVE)
@@ -274,7 +293,7 @@ class Reference:
         return has_flags and self.window_rows >= 1 and self.max_features_over_floor >= 0
 
     def _stored(self, name: str) -> NDArray[Any]:
-        return getattr(self, _ARRAYS[name])
+        return getattr(self, STORED_ARRAYS[name])
 
 
 def build_reference(
@@ -286,14 +305,18 @@ def build_reference(
     max_rows: int = 10_000,
     prior: Reference | None = None,
     budget: float = 1.0,
+    times: Floats | None = None,
 ) -> Reference:
     """Return the reference of the rows `X` [n, d], in time order, with their scores [n].
+
+    times [n]: Unix seconds, where they are known: then it knows hours as well.
 
     `budget` is in false episodes per 1000 windows. `prior` is the reference before it: how much
     the stream wanders is a property of the stream, which a short window of new rows cannot show,
     so floors never fall below the prior's.
     """
-    X = X[distinct_rows(X)]
+    kept = distinct_rows(X)
+    X = X[kept]
     cut = cut_blocks(X, window_rows)
     blocks = measure_blocks(X, window_rows, cut)
     is_short = len(X) < MIN_BLOCKS * window_rows
@@ -316,6 +339,13 @@ def build_reference(
         blocks=len(blocks),
         calibration=calibration,
         traits=measure_traits(X, cut),
+        hours=build_hours(
+            X,
+            None if times is None else times[kept],
+            cut,
+            blocks,
+            budget=budget,
+        ),
     )
     return _not_below(reference, prior)
 
@@ -325,42 +355,6 @@ def _not_below(reference: Reference, prior: Reference | None) -> Reference:
     if prior is None or prior.names != reference.names:
         return reference
     return reference.with_floors_of(prior)
-
-
-def reference_to_arrays(
-    reference: Reference,
-) -> tuple[dict[str, NDArray[Any]], JsonObject]:
-    """Return the reference as arrays and as plain JSON values, by their stored names."""
-    arrays = {
-        name: np.ascontiguousarray(getattr(reference, field)) for name, field in _ARRAYS.items()
-    }
-    traits = reference.traits.arrays() if reference.traits else {}
-    return arrays | traits, _values(reference)
-
-
-def _values(reference: Reference) -> JsonObject:
-    values: JsonObject = {name: getattr(reference, field) for name, (field, _) in _VALUES.items()}
-    values["names"] = list(reference.names)
-    values["calibration"] = asdict(reference.calibration)
-    return values
-
-
-def reference_from_arrays(arrays: Mapping[str, NDArray[Any]], values: Fields) -> Reference:
-    """Return the inverse of `reference_to_arrays`.
-
-    Raises KeyError or TypeError on a missing part.
-    """
-    stored_arrays: JsonObject = {field: arrays[name] for name, field in _ARRAYS.items()}
-    stored_values: JsonObject = {
-        field: kind(values[name]) for name, (field, kind) in _VALUES.items()
-    }
-    return Reference(
-        names=tuple(values["names"]),
-        calibration=Calibration(**values["calibration"]),
-        traits=traits_from_arrays(arrays),
-        **stored_arrays,
-        **stored_values,
-    )
 
 
 def _shapes(d: int) -> dict[str, tuple[int, ...]]:

@@ -97,12 +97,11 @@ class Table:
         X: Floats,
         names: tuple[str, ...],
     ) -> Table:
-        """Return the same rows with other features, without times and entities."""
+        """Return the same rows with other features, without entities."""
         return replace(
             self,
             X=X,
             names=names,
-            times=None,
             entities=None,
         )
 

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from train.table.table import Table
 from vigil.arrays import Floats
 
+LEAST_DATE_S = 1e8  # times below it, of 1973, are counts of something
 # What counts as nanoseconds, microseconds or milliseconds since 1970, and how many are a second:
 # read as seconds, the least of them is the year 5138.
 _UNITS = (
@@ -29,3 +31,11 @@ def _units_a_second(times: Floats) -> float:
     largest = np.abs(times).max(initial=0.0)
     units = (unit for least, unit in _UNITS if largest >= least)
     return next(units, 1.0)
+
+
+def reference_times(rows: Table) -> Floats | None:
+    """Return the times of rows in their order as Unix seconds; None where they are no dates."""
+    if rows.times is None or not rows.ordered or not len(rows):
+        return None
+    seconds = unix_seconds(rows.times)
+    return seconds if seconds.min() >= LEAST_DATE_S else None

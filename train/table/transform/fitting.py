@@ -14,12 +14,11 @@ from train.table.transform.grammar import POOLED_KINDS, ZONED_KINDS, Step, parse
 from train.table.transform.linear import fit_residual, fit_rotation
 from train.table.transform.local_time import hour_of_week, local_seconds
 from train.table.transform.pooling import fit_spreads
-from train.table.unix_times import unix_seconds
+from train.table.unix_times import LEAST_DATE_S, unix_seconds
 from vigil.arrays import Floats
 from vigil.errors import DataError, UnfitTransform
 
 SampleRows = Callable[[tuple[Step, ...], FittedSteps], Table]
-LEAST_DATE_S = 1e8  # times below it, of 1973, are counts of something
 _MIN_ENTITY_ROWS = 8  # to tell its spread by
 _FLOOR = 0.05  # of the typical spread of an entity
 
