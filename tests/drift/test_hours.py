@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from drift.comparison import Comparison
 from drift.statistics import compare, compared_by_hour
 from drift.verdict import Verdict, judge_window
+from serve.model.report import CapturedRows, RowContext
+from train.challenger import TrainingSetup, assemble_challenger
+from train.model.fit import fit_part
 from train.model.hours import MIN_DAYS, hours_of_day
 from train.model.reference import Reference, build_reference
 from train.model.reference_arrays import reference_from_arrays, reference_to_arrays
+from train.progress import JobProgress
+from train.registry.versions import Version
+from train.settings import TrainSettings
+from train.spec import JobSpec
+from train.table.training_data import load_training_data
 from vigil.arrays import Floats
 from vigil.errors import BundleError
 
@@ -140,3 +153,46 @@ def test_floors_of_hours_never_fall_below_those_before(reference: Reference) -> 
     assert joined.hours is not None
     np.testing.assert_array_equal(joined.hours.floors, 0.9)
     assert replace(reference, hours=None).with_floors_of(reference).hours is None
+
+
+def test_windows_of_live_rows_are_held_to_their_hours(reference: Reference) -> None:
+    X, times = days(1, 2, first=TRAINED_DAYS)
+    X[hours_of_day(times) == 4, 0] *= -0.2
+    bundle: Any = SimpleNamespace(
+        names=NAMES,
+        reference=reference,
+        threshold=SimpleNamespace(value=0.9, budget=0.01),
+        transform=None,
+        categories=None,
+    )
+    rows, at = next(each for each in windows(X, times) if 4 in hours_of_day(each[1]))
+    kinds = {}
+    for name, context in {
+        "timed": RowContext(times=at.tolist()),
+        "untimed": None,
+    }.items():
+        comparison = Comparison(Version("1", "run", "d" * 64, 0.0), bundle)
+        scores = np.linspace(0.3, 0.7, WINDOW)
+        batch = CapturedRows("1", rows, scores, ["r"] * WINDOW, 0.9, context)
+        (window,) = comparison.window.add(batch, 0.0)
+        kinds[name] = comparison.judge(window, ALPHA).kind
+        shown = comparison.status()["features"][0]
+        assert (shown["ks"] > shown["floor"]) == (name == "timed")
+    assert kinds == {"timed": "population drift", "untimed": "none"}
+
+
+def test_training_makes_hours_of_the_times_of_its_table(tmp_path: Path) -> None:
+    X, times = days(7, 0)
+    frame = pd.DataFrame(X[::2], columns=list(NAMES))
+    frame.insert(0, "at", pd.to_datetime(times[::2], unit="s", utc=True).astype(str))
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    spec = JobSpec(data=str(tmp_path / "rows.csv"), over_time="none")
+    settings = TrainSettings.from_values(n_estimators=5, max_samples=64, window_rows=60)
+    data = load_training_data(spec, settings, JobProgress())
+    forest = fit_part(data.fit.X, trees=5, max_samples=64, max_features=1.0, seed=1)
+    made = assemble_challenger(forest, TrainingSetup(spec, settings, data), None)
+    assert made.reference.hours is not None
+    shuffled = spec.model_copy(update={"shuffled": True})
+    data = load_training_data(shuffled, settings, JobProgress())
+    made = assemble_challenger(forest, TrainingSetup(shuffled, settings, data), None)
+    assert made.reference.hours is None
