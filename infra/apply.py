@@ -26,6 +26,7 @@ from infra.manifests.bindings import (
     Bindings,
 )
 from infra.manifests.delivery import root_application
+from infra.manifests.incidents import INCIDENTS_PASSWORD_SECRET
 from infra.manifests.monitoring import METRICS_KEY
 from infra.manifests.operators import GRAFANA_SECRET, KUBERAY, HelmChart, helm_charts
 from infra.manifests.parts import Manifest, Manifests
@@ -183,6 +184,9 @@ def _optional_keys(values: JsonObject) -> _SecretContents:
         contents[RAY_NAMESPACE, API_KEYS_SECRET] = {KEY_FILE.name: values["apiKeys"]}
     if "redisPassword" in values:
         contents[RAY_NAMESPACE, REDIS_SECRET] = {"password": values["redisPassword"]}
+    if "incidentsPassword" in values:
+        password = values["incidentsPassword"]
+        contents[RAY_NAMESPACE, INCIDENTS_PASSWORD_SECRET] = {"password": password}
     return contents
 
 

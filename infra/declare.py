@@ -31,6 +31,7 @@ _SECRET_DESCRIPTIONS = {
     "mlflowPassword": "password of MLflow's admin, which Vigil's pods use",
     "mlflowSecretKey": "key that MLflow's web pages sign their forms with",
     "redisPassword": "AUTH token of Redis (required with gcsFaultTolerance redis)",
+    "incidentsPassword": "password of the PostgreSQL of drift.incidentsUrl, on target kubernetes",
     "grafanaPassword": "password of Grafana's admin (required with monitoring)",
     "metricsKey": (
         "API key with which Prometheus asks for /metrics; its hash is among apiKeys "

@@ -18,6 +18,7 @@ PLATFORM_SECRETS = (
     "mlflowPassword",
     "mlflowSecretKey",
     "redisPassword",
+    "incidentsPassword",
     "grafanaPassword",
     "metricsKey",
     "alertReceiverSecret",
@@ -68,7 +69,7 @@ def _kind(name: str) -> str:
 
 
 # Read where they are set; nothing fails without them.
-OPTIONAL_SECRETS = ("redisPassword", "notify", "notifySecret")
+OPTIONAL_SECRETS = ("redisPassword", "incidentsPassword", "notify", "notifySecret")
 
 
 def needed_secrets(settings: PlatformFields) -> tuple[str, ...]:
@@ -81,6 +82,7 @@ def _optional_secrets(settings: PlatformFields) -> dict[str, bool]:
     return {
         "apiKeys": not settings.serve.oidc_issuer or settings.monitoring,  # Prometheus shows one
         "redisPassword": settings.gcs_fault_tolerance == "redis",
+        "incidentsPassword": False,
         "grafanaPassword": settings.monitoring,
         "metricsKey": settings.monitoring,
         "alertReceiverSecret": settings.alert_receiver != "none",

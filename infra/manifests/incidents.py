@@ -1,8 +1,12 @@
-"""What the monitor needs to keep incidents in MLflow's database, and to tell people of them."""
+"""What the monitor needs to keep incidents in a database, and to tell people of them.
+
+On aws it is MLflow's database, on a cluster that exists one of the user's own.
+"""
 
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from infra.manifests.alerting import ALERTMANAGER_PORT
 from infra.manifests.bindings import MONITORING_NAMESPACE, RAY_NAMESPACE, Bindings
@@ -13,6 +17,7 @@ from infra.manifests.parts import (
     config_map,
     container,
     environment_variables,
+    in_any_namespace,
     in_namespace,
     ip_blocks,
     network_policy,
@@ -25,7 +30,9 @@ from infra.settings import PlatformSettings
 # libpq takes the host from PGHOST, and the password from PGPASSFILE.
 INCIDENTS_URL = "postgresql://mlflow@/mlflow?sslmode=require"
 MONITOR_LABELS = {"app.kubernetes.io/component": "monitor"}
+INCIDENTS_PASSWORD_SECRET = "incident-database"  # name of a Secret
 _CONFIG = "incident-database"
+_DATABASE_PORT = 5432
 _PASSWORD_FOLDER = "/run/database"
 _PASSWORD_FILE = f"{_PASSWORD_FOLDER}/pgpass"
 _SCRIPT_FOLDER = "/etc/incident-database"
@@ -39,7 +46,10 @@ def incident_manifests(settings: PlatformSettings, bindings: Bindings) -> Manife
     if settings.monitoring:
         found.append(_to_alertmanager())
     if settings.on_aws:
-        found.append(_to_database(settings))
+        found.append(_to_database(ip_blocks([settings.vpc_cidr]), _DATABASE_PORT))
+    elif settings.drift.incidents_url:
+        port = urlsplit(settings.drift.incidents_url).port or _DATABASE_PORT
+        found.append(_to_database([any_address(), in_any_namespace()], port))
     if bindings.database_host is not None:
         found.append(_database_config(bindings))
     return found
@@ -60,8 +70,8 @@ def _to_alertmanager() -> Manifest:
     )
 
 
-def _to_database(settings: PlatformSettings) -> Manifest:
-    rules = [traffic_to(ip_blocks([settings.vpc_cidr]), 5432)]
+def _to_database(peers: Manifests, port: int) -> Manifest:
+    rules = [traffic_to(peers, port)]
     return network_policy("monitor-to-database", RAY_NAMESPACE, MONITOR_LABELS, egress=rules)
 
 
@@ -76,9 +86,24 @@ def _database_config(bindings: Bindings) -> Manifest:
 
 
 def with_database(pod: Manifest, settings: PlatformSettings) -> Manifest:
-    """A pod that reaches the database, with a password file that is kept fresh."""
-    if not settings.on_aws:
-        return pod
+    """A pod that can log in to the database of incidents, where there is one."""
+    if settings.on_aws:
+        return _with_password_file(pod, settings)
+    if settings.drift.incidents_url:
+        return _with_password(pod)
+    return pod
+
+
+def _with_password(pod: Manifest) -> Manifest:
+    """The pod with the stack's password; a database that asks for none needs none."""
+    spec = pod["spec"]
+    (container,) = spec["containers"]
+    reaching = {**container, "env": [*container["env"], _PASSWORD]}
+    return {**pod, "spec": {**spec, "containers": [reaching]}}
+
+
+def _with_password_file(pod: Manifest, settings: PlatformSettings) -> Manifest:
+    """The pod with a password file that is kept fresh."""
     spec = pod["spec"]
     (container,) = spec["containers"]
     reaching = {
@@ -94,6 +119,16 @@ def with_database(pod: Manifest, settings: PlatformSettings) -> Manifest:
     return {**pod, "spec": {**spec, **more}}
 
 
+_PASSWORD = {
+    "name": "PGPASSWORD",
+    "valueFrom": {
+        "secretKeyRef": {
+            "name": INCIDENTS_PASSWORD_SECRET,
+            "key": "password",
+            "optional": True,
+        }
+    },
+}
 _TMP_MOUNT = {"name": "tmp", "mountPath": "/tmp"}
 _PASSWORD_MOUNT = {"name": "database", "mountPath": _PASSWORD_FOLDER}
 _SCRIPT_MOUNT = {

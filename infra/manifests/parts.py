@@ -184,6 +184,11 @@ def in_namespace(name: str, pods: Mapping[str, str] | None = None) -> Manifest:
     return peer
 
 
+def in_any_namespace() -> Manifest:
+    """A peer: every pod of the cluster. Not every network plugin counts pods as addresses."""
+    return {"namespaceSelector": {}}
+
+
 def any_address(*excluded: str) -> Manifest:
     """A peer: every address but the excluded blocks."""
     block: Manifest = {"cidr": "0.0.0.0/0"}

@@ -22,6 +22,7 @@ from infra.manifests.incidents import INCIDENTS_URL, incident_manifests
 from infra.manifests.ray import ray_service
 from infra.manifests.ray_config import drift_settings
 from infra.settings import PlatformSettings, settings_from
+from infra.stack_keys import needed_secrets
 from tests.infra.test_platform_settings import AWS, KUBERNETES
 from vigil.errors import BadSettings
 
@@ -84,6 +85,28 @@ def test_the_monitor_alone_reaches_people_alertmanager_and_the_database() -> Non
     names = [one["metadata"]["name"] for one in incident_manifests(stack(KUBERNETES), Bindings())]
     assert names == ["monitor-to-receivers", "monitor-to-alertmanager"]
     assert MONITORING_NAMESPACE in INCIDENT_CHANNEL
+
+
+def test_a_database_of_ones_own_is_reached_with_the_stacks_password() -> None:
+    url = "postgresql://vigil@db.example.com:6432/incidents"
+    settings = stack(KUBERNETES, drift={"incidentsUrl": url})
+    policies = {
+        one["metadata"]["name"]: one["spec"] for one in incident_manifests(settings, Bindings())
+    }
+    workers = ray_service(settings, Bindings())["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+    pods = {group["groupName"]: group["template"]["spec"] for group in workers}
+    names = {
+        group: [variable["name"] for variable in pod["containers"][0]["env"]]
+        for group, pod in pods.items()
+    }
+
+    (rule,) = policies["monitor-to-database"]["egress"]
+    assert rule["ports"] == [{"port": 6432, "protocol": "TCP"}]
+    assert drift_settings(settings).incidents_url == url
+    assert "PGPASSWORD" in names["monitor"]
+    assert "PGPASSWORD" not in names["serve"]
+    # A database may know the monitor by other means.
+    assert "incidentsPassword" not in needed_secrets(settings)
 
 
 def test_on_aws_incidents_are_in_the_database_whose_password_is_kept_fresh() -> None:
