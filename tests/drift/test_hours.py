@@ -17,7 +17,7 @@ from drift.verdict import Verdict, judge_window
 from serve.model.report import CapturedRows, RowContext
 from train.challenger import TrainingSetup, assemble_challenger
 from train.model.fit import fit_part
-from train.model.hours import MIN_DAYS, hours_of_day
+from train.model.hours import MIN_HOUR_DAYS, hours_of_day
 from train.model.reference import Reference, build_reference
 from train.model.reference_arrays import reference_from_arrays, reference_to_arrays
 from train.progress import JobProgress
@@ -106,8 +106,8 @@ def test_floors_of_hours_are_those_of_the_noise(reference: Reference) -> None:
 @pytest.mark.parametrize("untimed", ["few days", "no times", "no dates", "hours that lack"])
 def test_without_enough_days_there_are_no_hours(untimed: str) -> None:
     if untimed == "few days":
-        assert built(MIN_DAYS - 1).hours is None
-        assert built(MIN_DAYS).hours is not None
+        assert built(MIN_HOUR_DAYS - 1).hours is None
+        assert built(MIN_HOUR_DAYS).hours is not None
     elif untimed == "hours that lack":
         X, times = days(TRAINED_DAYS, 0)
         by_day = hours_of_day(times) != 3

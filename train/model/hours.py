@@ -19,7 +19,7 @@ from train.model.floors import calibrate_floors
 from vigil.arrays import Floats
 
 DAY_HOURS = 24
-MIN_DAYS = 5  # that have rows of an hour, of each hour
+MIN_HOUR_DAYS = 5  # that have rows of an hour, of each hour
 _HOUR_S = 3600.0
 _DAY_S = 24 * _HOUR_S
 _MIN_HOUR_ROWS = 20
@@ -142,7 +142,7 @@ def build_hours(
     """Return the reference by hour of rows `X` [n, d] in the order of their times [n].
 
     blocks, distances: of the whole reference; budget: false episodes per 1000 windows. None where
-    some hour has too few rows, or rows of fewer than MIN_DAYS days.
+    some hour has too few rows, or rows of fewer than MIN_HOUR_DAYS days.
     """
     if times is None or not blocks or not _spans_enough(times):
         return None
@@ -173,7 +173,7 @@ def _spans_enough(times: Floats) -> bool:
     least = np.bincount(hours, minlength=DAY_HOURS).min()
     days = np.unique(np.column_stack([times // _DAY_S, hours]), axis=0)[:, 1]
     fewest_days = np.bincount(days.astype(np.int64), minlength=DAY_HOURS).min()
-    return bool(least >= _MIN_HOUR_ROWS and fewest_days >= MIN_DAYS)
+    return bool(least >= _MIN_HOUR_ROWS and fewest_days >= MIN_HOUR_DAYS)
 
 
 def _without_cycle(X: Floats, hours: HourNumbers) -> Floats:
