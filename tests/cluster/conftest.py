@@ -35,6 +35,7 @@ ORDER = (
     "test_changes",
     "test_redis",
     "test_streams",
+    "test_incidents",
     "test_destroy",
 )
 
