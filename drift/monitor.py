@@ -18,6 +18,7 @@ from drift.incidents.answers import IncidentAnswers
 from drift.incidents.incident import IncidentState
 from drift.loops import MonitorLoops, Pace
 from drift.raw_rows import OrderedRows
+from drift.recent_margins import EntityMargins
 from drift.settings import DriftSettings, Mode
 from drift.state import StateStore
 from drift.view.display import Display
@@ -141,6 +142,15 @@ class DriftMonitor:
     async def recent_rows(self, names: list[str], most: int) -> OrderedRows:
         """Return the last rows that had these features, for a context that was lost."""
         return await asyncio.to_thread(self._watch.recent.rows, len(names), most)
+
+    async def recent_margins(self) -> EntityMargins | None:
+        """Return the last scores of entities, for thresholds that were lost."""
+        return await asyncio.to_thread(self._recent_margins)
+
+    def _recent_margins(self) -> EntityMargins | None:
+        comparison = self._watch.comparison
+        threshold = None if comparison is None else comparison.bundle.threshold
+        return self._watch.margins.of(threshold)
 
     async def exposition(self) -> bytes:
         return await asyncio.to_thread(self._display.exposition, time.time())

@@ -113,10 +113,11 @@ class ContextShard:
     ) -> Floats:
         """Return what is known of the thresholds of entities [m, 2], once it has learnt `told`.
 
-        told: of ToldMargins. A shard that was lost begins at the models' thresholds.
+        told: of ToldMargins. A shard that was lost learns first of what was captured.
         """
         if self._thresholds is None:
             self._thresholds = ThresholdStore()
+            self._rebuild_thresholds(self._thresholds)
         for each in told:
             margins = ToldMargins(*each)
             self._thresholds.learn(margins)
@@ -168,6 +169,30 @@ class ContextShard:
             seconds,
         )
 
+    def _rebuild_thresholds(self, thresholds: ThresholdStore) -> None:
+        """Learn of the captured scores; where there are none entities begin at the model's."""
+        try:
+            captured = self._monitor.wait_for(REBUILD_TIMEOUT_S, "recent_margins")
+        except Exception as error:  # as in _rebuild
+            log.warning(
+                "%s begins without thresholds of entities: %s",
+                self._name,
+                error or type(error).__name__,
+            )
+            return
+        if captured is None:
+            return
+        margins = ToldMargins(*captured)._replace(margins=np.array(captured[1], np.float64))
+        own = self._own(margins.entities)
+        thresholds.learn(margins.where(own))
+        log.warning("%s has learnt thresholds of %d scores", self._name, len(own))
+
+    def _own(self, entities: Sequence[EntityKey]) -> list[int]:
+        """Numbers of those that are of entities of this shard."""
+        return [
+            i for i, name in enumerate(entities) if shard_of(name, self._shards) == self._number
+        ]
+
     def _captured(
         self,
         keeper: ContextKeeper,
@@ -182,8 +207,7 @@ class ContextShard:
             entities,
             np.array(times, np.float64),
         )
-        own = [i for i, name in enumerate(entities) if shard_of(name, self._shards) == self._number]
-        return rows.where(own)
+        return rows.where(self._own(entities))
 
     def _count(self, keeper: ContextKeeper) -> None:
         self._metrics.context.entities.set(keeper.entities)

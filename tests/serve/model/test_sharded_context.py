@@ -57,8 +57,11 @@ class Captured:
 
     def __init__(self, rows: RawRows | None = None) -> None:
         self.rows = rows
+        self.margins: ToldMargins | None = None
 
     def wait_for(self, timeout_s: float, method: str, *args: Any) -> Any:
+        if method == "recent_margins" and self.margins is not None:
+            return tuple(self.margins)
         if self.rows is None:
             raise TimeoutError("the monitor is away")
         assert (method, args[0]) == ("recent_rows", RAW_NAMES)
@@ -153,6 +156,24 @@ async def test_thresholds_learn_of_what_each_shard_is_told(count: int) -> None:
     np.testing.assert_array_equal(known, expected)
 
 
+@pytest.mark.parametrize("count", [1, 3])
+async def test_thresholds_of_a_lost_shard_are_learnt_of_the_captured_scores(count: int) -> None:
+    rng = np.random.default_rng(1)
+    entities = [f"host-{number}" for number in rng.integers(0, 5, 300)]
+    told = ToldMargins(entities, rng.normal(0, 0.01, 300), 0.02, 0.1)
+    names = sorted(set(entities))
+    shards = Shards()
+    replica = client(shards, context_shards=count)
+    await replica.threshold_states(names)
+    replica.tell(told)
+    before = await replica.threshold_states(names)
+    for actor in shards.actors.values():
+        actor.is_dead = True
+    shards.monitor.margins = told
+    assert not (await replica.threshold_states(names)).any()  # the shards are away
+    np.testing.assert_array_equal(await replica.threshold_states(names), before)
+
+
 async def test_entities_of_a_lost_shard_begin_at_the_models_threshold() -> None:
     shards = Shards()
     replica = client(shards, context_shards=1)
@@ -160,7 +181,7 @@ async def test_entities_of_a_lost_shard_begin_at_the_models_threshold() -> None:
     replica.tell(ToldMargins(["a"], np.ones(1), 0.02, 0.1))
     assert (await replica.threshold_states(["a"])).any()
     shards.actors[0].is_dead = True
-    for _ in range(2):  # it is away, and then another one
+    for _ in range(2):  # it is away, and then another one, to which no monitor answers
         assert not (await replica.threshold_states(["a"])).any()
     assert shards.made == 2
 
