@@ -15,6 +15,7 @@ from infra.apply import KubernetesPlatform, KubernetesPlatformArgs
 from infra.manifests import all_objects
 from infra.manifests.base import namespace_manifests
 from infra.manifests.bindings import RAY_NAMESPACE, Bindings
+from infra.manifests.delivery import needed_apis
 from infra.preflight import StackNeeds, preflight, totals_by_namespace
 from infra.readiness import await_platform, start_watch
 from infra.settings import PlatformSettings
@@ -86,6 +87,7 @@ def _wanted(settings: PlatformSettings, bindings: Bindings) -> StackNeeds:
         storage_class=settings.home_storage_class,
         stack=settings.name,
         rooms=totals_by_namespace([*chain.from_iterable(groups)]),
+        apis=needed_apis(settings),
     )
 
 

@@ -37,13 +37,15 @@ class StackNeeds:
     """What a stack needs of a cluster.
 
     `stack`: what its namespaces carry as app.kubernetes.io/instance; empty: nothing is compared.
-    `rooms`: by namespace, what its pods ask for at rest.
+    `rooms`: by namespace, what its pods ask for at rest. `apis`: GROUP/VERSION of what others have
+    installed there, with the setting that needs it.
     """
 
     namespaces: tuple[str, ...]
     storage_class: str = ""
     stack: str = ""
     rooms: Mapping[str, PodTotals] = field(default_factory=dict)
+    apis: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ def find_obstacles(cluster: ClusterClient, wanted: StackNeeds) -> list[Diagnosis
     reader = AllowedReader(cluster)
     obstacles = list(_storage(reader, wanted.storage_class))
     obstacles.extend(_operators(reader, wanted))
+    obstacles.extend(_apis(reader, wanted.apis))
     for name in wanted.namespaces:
         obstacles.extend(_namespace(reader, name, wanted))
     obstacles.extend(map(_not_compared, reader.unread))
@@ -149,6 +152,17 @@ def _operators(reader: AllowedReader, wanted: StackNeeds) -> Diagnoses:
         operator = KubeObject("Deployment", raw)
         if operator.namespace not in wanted.namespaces:
             yield risk(operator.qualified_name, _SECOND_OPERATOR, _WATCH_OWN)
+
+
+def _apis(reader: AllowedReader, wanted: Mapping[str, str]) -> Diagnoses:
+    for api, setting in wanted.items():
+        refused = len(reader.unread)
+        served = reader.get(f"/apis/{api}") is not None
+        if not served and len(reader.unread) == refused:
+            why = f"is not in the cluster, and vigil:{setting} needs it"
+            yield failure(
+                f"the API {api}", why, "install it first, or set the key to another value"
+            )
 
 
 # --- namespaces that exist already ---

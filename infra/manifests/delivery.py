@@ -7,10 +7,12 @@ from typing import Any
 from infra.manifests.bindings import ARGOCD_NAMESPACE, RAY_NAMESPACE
 from infra.manifests.parts import Manifest, Manifests, kube_manifest
 from infra.manifests.ray_config import RAY_SERVICE, SERVE_PORT
+from infra.manifests.signed_images import api_of_image_admission
 from infra.settings import PlatformSettings
 from vigil.json_types import JsonObject
 
 SERVE_SERVICE = f"{RAY_SERVICE}-serve-svc"  # KubeRay keeps it on the cluster that serves
+_GATEWAY_API = "gateway.networking.k8s.io/v1"
 # Less than the 90 s for which Serve keeps a connection: the balancer closes first.
 BALANCER_IDLE_S = 60
 # CRDs and operators are Helm releases of Pulumi's: they are there before Argo CD's first sync.
@@ -91,6 +93,12 @@ def _with_annotations(manifest: Manifest, more: dict[str, str]) -> Manifest:
     return {**manifest, "metadata": {**metadata, "annotations": annotations}}
 
 
+def needed_apis(settings: PlatformSettings) -> dict[str, str]:
+    """GROUP/VERSION of what others have installed in a cluster, with the setting that needs it."""
+    apis = dict(api_of_image_admission(settings))
+    return {**apis, _GATEWAY_API: "ingress"} if settings.ingress == "gateway" else apis
+
+
 def ingress_manifests(settings: PlatformSettings) -> Manifests:
     """Port 8000 and nothing else; the Ray dashboard is for `kubectl port-forward`."""
     if settings.ingress == "alb":
@@ -147,8 +155,7 @@ def _gateway(settings: PlatformSettings) -> Manifests:
 
 
 def _gateway_object(kind: str, spec: Manifest) -> Manifest:
-    api = "gateway.networking.k8s.io/v1"
-    return kube_manifest(api, kind, RAY_SERVICE, RAY_NAMESPACE, spec=spec)
+    return kube_manifest(_GATEWAY_API, kind, RAY_SERVICE, RAY_NAMESPACE, spec=spec)
 
 
 # --- Argo CD ---

@@ -52,6 +52,16 @@ def signed_image_manifests(settings: PlatformSettings) -> Manifests:
     ]
 
 
+def api_of_image_admission(settings: PlatformSettings) -> dict[str, str]:
+    """The API of the controller that looks at signatures, with the setting that needs it."""
+    objects = signed_image_manifests(settings)
+    return {one["apiVersion"]: "imageAdmission" for one in objects if _is_of_others(one)}
+
+
+def _is_of_others(one: Manifest) -> bool:
+    return one["apiVersion"] != _ADMISSION_API
+
+
 def namespace_labels(settings: PlatformSettings, namespace: str) -> dict[str, str]:
     """What a controller of images reads on a namespace."""
     is_included = namespace in SIGNED_NAMESPACES

@@ -13,11 +13,14 @@ from infra.diagnosis.report import Diagnosis
 from infra.kube import connect
 from infra.manifests import all_objects
 from infra.manifests.bindings import Bindings
+from infra.manifests.delivery import needed_apis
 from infra.preflight import PodTotals, StackNeeds, find_obstacles, preflight, totals_by_namespace
 from infra.stack_settings import read_files
 from tests.infra import api_server
 from tests.infra import cluster_objects as given
 from tests.infra.api_server import FakeApi, kubeconfig, status
+from tests.infra.recorded import changed
+from tests.infra.rendered import SIGNED_IMAGE
 
 OURS = {"app.kubernetes.io/part-of": "vigil"}
 WANTED = StackNeeds(
@@ -70,6 +73,32 @@ def test_a_storage_class_that_is_not_there_is_named_with_those_that_are(api: Fak
     (one,) = found(api, StackNeeds(namespaces=(), storage_class="nosuch"))
     assert one.what == "storage class 'nosuch'"
     assert one.fix.endswith("vigil:homeStorageClass NAME` with one of: fast, standard")
+
+
+def test_what_others_must_have_installed_is_named_with_the_setting_that_needs_it(
+    api: FakeApi,
+) -> None:
+    apis = {"policies.kyverno.io/v1": "imageAdmission", "gateway.networking.k8s.io/v1": "ingress"}
+    needed = needed_apis(
+        changed(
+            "local",
+            ingress="gateway",
+            hostname="a.b",
+            image=SIGNED_IMAGE,
+            image_admission="kyverno",
+            github_repository="example/vigil",
+        )
+    )
+    assert needed == apis
+    assert needed_apis(read_files("local")) == {}
+    missing = found(api, StackNeeds(namespaces=(), apis=needed))
+    told = "is not in the cluster, and vigil:imageAdmission needs it"
+    assert (missing[0].what, missing[0].why) == ("the API policies.kyverno.io/v1", told)
+    assert len(missing) == 2
+    api.replies["/apis/policies.kyverno.io/v1"] = (200, {"kind": "APIResourceList"})
+    api.replies["/apis/gateway.networking.k8s.io/v1"] = status(403, "forbidden")
+    (unread,) = found(api, StackNeeds(namespaces=(), apis=needed))
+    assert "forbidden" in unread.why
 
 
 def test_a_second_operator_is_a_warning_and_no_refusal(api: FakeApi) -> None:
