@@ -283,8 +283,12 @@ def main() -> None:
     """Write the files that are stale."""
     for file, text in generated_files():
         if _is_stale(file, text):
-            file.write_text(text)
-            click.echo(f"wrote {file.relative_to(ROOT)}")
+            _write(file, text)
+
+
+def _write(file: Path, text: str) -> None:
+    file.write_text(text)
+    click.echo(f"wrote {file.relative_to(ROOT)}")
 
 
 def _is_stale(file: Path, text: str) -> bool:

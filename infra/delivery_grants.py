@@ -217,15 +217,18 @@ def boundary(place: AwsPlace, prefix: str, state_bucket: str) -> Statements:
 
 
 def _make_stack(region: str) -> Statement:
-    actions = [f"{service}:{verb}*" for service, verbs in STACK_VERBS.items() for verb in verbs]
     # IAM's neighbours with one place for the world answer from us-east-1.
     regions = {"aws:RequestedRegion": [region, "us-east-1"]}
     return allow(
         "MadeOf",
-        [*actions, "kms:CreateKey", "kms:ListAliases"],
+        [*_stack_actions(), "kms:CreateKey", "kms:ListAliases"],
         ["*"],
         StringEquals=regions,
     )
+
+
+def _stack_actions() -> list[str]:
+    return [f"{service}:{verb}*" for service, verbs in STACK_VERBS.items() for verb in verbs]
 
 
 def _manage_buckets(prefix: str, state_bucket: str) -> Statement:

@@ -167,14 +167,16 @@ class ClusterObserver:
 
     def _logs(self, wanted: Sequence[ContainerLog]) -> Iterator[tuple[ContainerLog, str]]:
         for one in wanted[:MAX_LOGS]:
-            text = self._cluster.log(
-                one.namespace,
-                one.pod,
-                one.container,
-                previous=one.previous,
-                lines=LOG_LINES,
-            )
-            yield one, text
+            yield one, self._log(one)
+
+    def _log(self, wanted: ContainerLog) -> str:
+        return self._cluster.log(
+            wanted.namespace,
+            wanted.pod,
+            wanted.container,
+            previous=wanted.previous,
+            lines=LOG_LINES,
+        )
 
     def _usage(self) -> Iterator[Usage]:
         """Memory by container: of the metrics server, or else of the kubelets."""

@@ -129,9 +129,13 @@ def _keys_to_read(settings: PlatformSettings, config: pulumi.Config) -> list[str
 
     A cluster that kept its state in Redis removes it when it goes, with the password.
     """
-    keys = needed_secrets(settings)
-    optional = [key for key in OPTIONAL_SECRETS if key not in keys and config.get(key)]
-    return [*keys, *optional]
+    needed = needed_secrets(settings)
+    optional = [key for key in _optional_keys(config) if key not in needed]
+    return [*needed, *optional]
+
+
+def _optional_keys(config: pulumi.Config) -> list[str]:
+    return [key for key in OPTIONAL_SECRETS if config.get(key)]
 
 
 def _set_commands(keys: list[str]) -> str:

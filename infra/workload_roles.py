@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pulumi
@@ -78,13 +78,18 @@ class WorkloadRoles:
             yield Workload("kube-system", "aws-load-balancer-controller", controller)
 
     def _drift(self) -> pulumi.Output[Document]:
-        arns = pulumi.Output.all(self.keys.data.arn, self.database.secret_arn)
-        return arns.apply(lambda values: self._rights.drift(*values))
+        return _apply(self._rights.drift, self.keys.data.arn, self.database.secret_arn)
 
     def _mlflow(self) -> pulumi.Output[Document]:
-        arns = pulumi.Output.all(self.keys.data.arn, self.database.secret_arn)
-        return arns.apply(lambda values: self._rights.mlflow(*values))
+        return _apply(self._rights.mlflow, self.keys.data.arn, self.database.secret_arn)
 
     def _stream(self) -> pulumi.Output[Document]:
-        arns = pulumi.Output.all(self.keys.data.arn, self.stream.stream.arn)
-        return arns.apply(lambda values: self._rights.stream(*values))
+        return _apply(self._rights.stream, self.keys.data.arn, self.stream.stream.arn)
+
+
+def _apply(
+    rights: Callable[..., Document],
+    *arns: pulumi.Input[str],
+) -> pulumi.Output[Document]:
+    """The document of rights on resources whose names are known later."""
+    return pulumi.Output.all(*arns).apply(lambda values: rights(*values))

@@ -49,9 +49,13 @@ def _sources(application: Props) -> list[Props]:
 )
 def argocd_revision_named(application: Props, _: Context) -> Violation:
     """An application follows a revision that somebody chose."""
+    moving = _revisions(application).intersection(_MOVING_REVISIONS)
+    return ", ".join(sorted(moving))
+
+
+def _revisions(application: Props) -> set[str]:
     sources = _sources(application)
-    revisions = {str(source.get("targetRevision") or "HEAD") for source in sources}
-    return ", ".join(sorted(revisions.intersection(_MOVING_REVISIONS)))
+    return {str(source.get("targetRevision") or "HEAD") for source in sources}
 
 
 def _delivers_ray(application: Props, context: Context) -> bool:

@@ -283,8 +283,12 @@ def ray_budget_counts_pods(budget: Props, _: Context) -> Violation:
 
 
 def _selects_ray(labels: Props) -> bool:
-    is_of_kuberay = any(str(label).startswith("ray.io/") for label in labels)  # on every pod
-    return is_of_kuberay or labels.get(_COMPONENT_LABEL) in _RAY_COMPONENTS
+    return _are_of_kuberay(labels) or labels.get(_COMPONENT_LABEL) in _RAY_COMPONENTS
+
+
+def _are_of_kuberay(labels: Props) -> bool:
+    """Whether one of the labels is of those that KubeRay puts on every pod."""
+    return any(str(label).startswith("ray.io/") for label in labels)
 
 
 def _as_plain(value: Any) -> str:

@@ -45,12 +45,16 @@ class IncidentPrecision(NamedTuple):
 
     def status(self) -> JsonObject:
         """Return what `/drift` shows."""
-        interval = {"value": self.value, "low": self.low, "high": self.high}
         return {
             "confirmed": self.confirmed,
             "dismissed": self.dismissed,
-            "precision": None if self.value is None else interval,
+            "precision": self._interval(),
         }
+
+    def _interval(self) -> JsonObject | None:
+        if self.value is None:
+            return None
+        return {"value": self.value, "low": self.low, "high": self.high}
 
 
 NOTHING_JUDGED = IncidentPrecision(0, 0, None, 0.0, 1.0)

@@ -63,8 +63,7 @@ class EntityStream(msgspec.Struct):
 
     def forget_rows_before(self, position: int, criterion: IncidentCriterion) -> None:
         """Keep the alerts of the last rows."""
-        first = position - criterion.rows
-        self.pending = [old for old in self.pending if old.position > first]
+        self.pending = [old for old in self.pending if old.position > position - criterion.rows]
 
     def _forget_times_before(self, at: float, criterion: IncidentCriterion) -> None:
         """Keep the alerts within the quiet time."""

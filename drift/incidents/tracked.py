@@ -139,8 +139,11 @@ class TrackedIncident(msgspec.Struct, kw_only=True):
         A broken feature explains what it leads; drift explains all.
         """
         if self.kind == "data break":
-            return bool(leading) and set(leading) <= set(self.broken)
+            return self._are_broken(leading)
         return self.kind == "drift"
+
+    def _are_broken(self, features: Collection[str]) -> bool:
+        return bool(features) and set(features) <= set(self.broken)
 
     def sees(self, alert: RowAlert) -> bool:
         """Whether a row of an entity that is a part of it is one, too."""

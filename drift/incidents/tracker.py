@@ -83,7 +83,10 @@ class IncidentTracker:
         """Go on with other settings; what is open stays open."""
         self._book.settings = settings
         self._criterion = IncidentCriterion.of(settings)
-        self._screen = Screen(
+        self._screen = self._new_screen(settings)
+
+    def _new_screen(self, settings: DriftSettings) -> Screen:
+        return Screen(
             DeviationLimits(settings),
             self.silences,
             self.rules,

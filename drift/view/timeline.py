@@ -216,12 +216,15 @@ def _ledger_entry(move: Move) -> TimelineEntry:
 
 
 def _move_text(move: Move) -> str:
-    after = f", after {move.former}" if move.former else ""
     return _MOVES[move.kind].format(
         to=move.to,
         former=move.former,
-        after=after,
+        after=_after(move),
     )
+
+
+def _after(move: Move) -> str:
+    return f", after {move.former}" if move.former else ""
 
 
 def _check_sentences(move: Move) -> Iterator[str]:

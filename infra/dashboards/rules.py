@@ -310,8 +310,7 @@ def rule_groups(runbooks: str = RUNBOOKS) -> list[JsonObject]:
 
     `runbooks` is where docs/runbooks/ can be read.
     """
-    alerts = [alert.json(runbooks) for alert in ALERTS]
-    return [{"name": "vigil", "rules": [*_recorded(), *alerts]}]
+    return [{"name": "vigil", "rules": [*_recorded(), *(alert.json(runbooks) for alert in ALERTS)]}]
 
 
 def _recorded() -> list[dict[str, str]]:

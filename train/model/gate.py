@@ -205,8 +205,13 @@ def _compared(
     passed: bool,
     words: str,
 ) -> Check:
-    finding = f"{value:.4f} is {words} {limit:.4f}, {meaning}"
-    return Check(name, value, limit, passed, finding)
+    return Check(
+        name,
+        value,
+        limit,
+        passed,
+        finding=f"{value:.4f} is {words} {limit:.4f}, {meaning}",
+    )
 
 
 def _measured(metrics: Metrics, limits: Iterable[_Limit]) -> list[Check]:

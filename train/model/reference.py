@@ -163,8 +163,7 @@ class Reference:
     @cached_property
     def touches_zero(self) -> Flags:
         """Whether each feature [d] comes so near to zero that zero is a wall to it."""
-        magnitudes = np.abs(self.samples)
-        return np.quantile(magnitudes, _NEAR_SHARE, axis=0) <= _NEAR_SHARE * self.size
+        return np.quantile(np.abs(self.samples), _NEAR_SHARE, axis=0) <= _NEAR_SHARE * self.size
 
     @cached_property
     def bins(self) -> list[tuple[Floats, Floats]]:

@@ -107,8 +107,12 @@ def judge_moments(
 
 def _judge_window(window: TimeRange, moments: Floats) -> JudgedWindow:
     inside = moments[window.mask(moments)]
-    delay_s = float(inside.min() - window.first) if len(inside) else None
-    return JudgedWindow(window, delay_s)
+    return JudgedWindow(window, _delay_s(window, inside))
+
+
+def _delay_s(window: TimeRange, inside: Floats) -> float | None:
+    """Time to the first of the moments inside a window; None without any."""
+    return float(inside.min() - window.first) if len(inside) else None
 
 
 def join_judgements(judgements: Sequence[EventJudgement]) -> EventJudgement:

@@ -101,6 +101,9 @@ class BacktestVariant:
         """Return what scores the rows; `load` gives the model of a version."""
         if self.version:
             return RegisteredModel(load(self.version), self.version, self.probation or 0.0)
+        return self._walk_forward()
+
+    def _walk_forward(self) -> WalkForward:
         return WalkForward(
             self.train_settings,
             rule=self._rule,

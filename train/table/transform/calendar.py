@@ -33,9 +33,7 @@ _DAY_S = 86_400
 
 def calendar_columns(local: Seconds) -> Floats:
     """Return hour and weekday [n, 4] as places on a circle: 23:59 is beside 00:00."""
-    hours = _DAY_CIRCLE[minute_of_day(local)]
-    weekdays = _WEEK_CIRCLE[weekday(local)]
-    return np.hstack([hours, weekdays])
+    return np.hstack([_DAY_CIRCLE[minute_of_day(local)], _WEEK_CIRCLE[weekday(local)]])
 
 
 def fit_levels(
