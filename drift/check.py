@@ -19,7 +19,7 @@ from train.table.schema import Columns
 from train.table.table import Table
 from train.table.unix_times import reference_times
 from vigil.errors import DataError
-from vigil.json_types import JsonObject
+from vigil.json_types import JsonObject, without_none
 from vigil.naming import name_differing
 
 
@@ -39,7 +39,7 @@ class WindowCheck:
 
     def to_json(self) -> JsonObject:
         found = self.verdict.to_json() | {"calibration": asdict(self.calibration)}
-        return found if self.unknown is None else found | {"unknown_categories": self.unknown}
+        return found | without_none({"unknown_categories": self.unknown})
 
 
 def check_window(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from drift.feedback import Label
+from drift.incidents.calendar import CalendarStatus
 from drift.incidents.desk import IncidentDesk
 from drift.incidents.incident import (
     Incident,
@@ -129,10 +130,7 @@ class IncidentAnswers:
     def silences(self) -> Any:
         """Return all silences, and how the calendar of maintenance was read."""
         silences = self._desk.read(_silences_of_tracker)
-        return {
-            "silences": list(map(_silence_document, silences)),
-            "calendar": msgspec.to_builtins(self._desk.calendar.status),
-        }
+        return _silences_document(silences, self._desk.calendar.status)
 
     def add_silence(self, order: Mapping[str, Any]) -> Any:
         """Add a silence."""
@@ -218,6 +216,13 @@ def _verdict_document(verdict: GivenVerdict) -> dict[str, Any]:
         "by": verdict.by,
         "at": verdict.at,
         "reason": verdict.reason,
+    }
+
+
+def _silences_document(silences: Iterable[Silence], calendar: CalendarStatus) -> JsonObject:
+    return {
+        "silences": list(map(_silence_document, silences)),
+        "calendar": msgspec.to_builtins(calendar),
     }
 
 

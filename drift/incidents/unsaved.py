@@ -29,16 +29,22 @@ class UnsavedChanges:
         """Take in what a step of the tracker has changed."""
         self.changes.extend(changes)
         for incident, evidence in touched:
-            self._incidents[incident.id] = incident
-            if evidence.rows:
-                self._evidence[incident.id] = evidence
+            self._put(incident, evidence)
+
+    def _put(self, incident: Incident, evidence: IncidentEvidence) -> None:
+        self._incidents[incident.id] = incident
+        if evidence.rows:
+            self._evidence[incident.id] = evidence
 
     def amend(self, incidents: Iterable[Incident]) -> None:
         """Take in the verdicts that a person has given of incidents."""
         for incident in incidents:
-            latest = self._incidents.get(incident.id, incident)
-            judged = msgspec.structs.replace(latest, verdict=incident.verdict)
-            self._incidents[incident.id] = judged
+            self._incidents[incident.id] = self._judged(incident)
+
+    def _judged(self, incident: Incident) -> Incident:
+        """The incident as it was touched last, with the verdict."""
+        latest = self._incidents.get(incident.id, incident)
+        return msgspec.structs.replace(latest, verdict=incident.verdict)
 
     def update(self, tracker: Fields) -> StoreUpdate:
         """Return all of it with the state of the tracker."""

@@ -69,8 +69,11 @@ class ReplicaCounters:
     def _bury_silent(self) -> None:
         silent = [name for name in self._latest if self._is_silent(name)]
         for name in silent:
-            gone = self._latest.pop(name)
-            self._add_gone(gone.counts)
+            self._bury(name)
+
+    def _bury(self, name: str) -> None:
+        gone = self._latest.pop(name)
+        self._add_gone(gone.counts)
 
     def _is_silent(self, name: str) -> bool:
         rounds = self._round - self._latest[name].round

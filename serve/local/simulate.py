@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from vigil.arrays import Floats
-from vigil.json_types import JsonObject
+from vigil.json_types import JsonObject, without_none
 
 MAX_RECORDS_AT_ONCE = 500  # handed to a log in one go
 _REQUEST_TIMEOUT_S = 30.0
@@ -219,8 +219,8 @@ def row_body(
 
 def whose_row(entity: str | None, at: float | None) -> JsonObject:
     """Return the fields that say whose a row is, and of when, where that is known."""
-    whose: JsonObject = {} if entity is None else {"entity": entity}
-    return whose if at is None else {**whose, "time": round(at * 1000)}
+    at_ms = None if at is None else round(at * 1000)
+    return without_none({"entity": entity, "time": at_ms})
 
 
 class _Pace:

@@ -283,9 +283,12 @@ class Registry(Ledger):
     def _cached(self, version: str) -> Version:
         """A version without metrics; what replicas need of it never changes."""
         if version not in self._versions:
-            with self._translate_mlflow_errors():
-                self._versions[version] = _version(self._registered(version))
+            self._versions[version] = self._without_metrics(version)
         return self._versions[version]
+
+    def _without_metrics(self, version: str) -> Version:
+        with self._translate_mlflow_errors():
+            return _version(self._registered(version))
 
     def _with_metrics(self, registered: ModelVersion) -> Version:
         version = _version(registered)
