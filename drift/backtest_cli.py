@@ -103,7 +103,11 @@ _SHARE = click.FloatRange(
 )
 @json_option
 @report_errors
-def backtest(as_json: bool, picture: Path | None, **options: Any) -> None:
+def backtest(
+    as_json: bool,
+    picture: Path | None,
+    **options: Any,
+) -> None:
     """Replay history: score, alert, group and suppress its rows, as the platform does live.
 
     No platform runs for it. Without --version the first rows (--probation) train the model.

@@ -295,7 +295,11 @@ def _read_label(
     return RowKey(str(request), int(row)), LabelledRow(bool(anomaly), bool(alert), str(version))
 
 
-def _read_waiting(request: str, row: int, anomaly: bool) -> tuple[RowKey, bool]:
+def _read_waiting(
+    request: str,
+    row: int,
+    anomaly: bool,
+) -> tuple[RowKey, bool]:
     return RowKey(str(request), int(row)), bool(anomaly)
 
 

@@ -42,7 +42,11 @@ def _sum_latency(arms: Sequence[ArmCounts]) -> tuple[int, ...]:
     return tuple(map(sum, buckets))
 
 
-def evidence(hits: int, trials: int, rate: float) -> float:
+def evidence(
+    hits: int,
+    trials: int,
+    rate: float,
+) -> float:
     """Return the logarithm of the evidence that the rate of hits is above `rate`.
 
     It is the likelihood of the mixture over all higher rates, against that of `rate`.
@@ -57,7 +61,11 @@ def evidence(hits: int, trials: int, rate: float) -> float:
     return above - (hits_at_rate + misses_at_rate)
 
 
-def _log_likelihood_above(hits: int, misses: int, rate: float) -> float:
+def _log_likelihood_above(
+    hits: int,
+    misses: int,
+    rate: float,
+) -> float:
     """Logarithm of the mean likelihood of all rates above `rate`."""
     tail = float(betaincc(hits + 1, misses + 1, rate))
     if tail <= 0:

@@ -118,7 +118,12 @@ class Release:
                 return _kept(version, "failed in the shadow", sentences)
         if self._settings.canary_steps:
             return self._run_canary(version, gate, reason)
-        self._promote(version, gate, shadow, reason=reason)
+        self._promote(
+            version,
+            gate,
+            shadow,
+            reason=reason,
+        )
         return _promoted(version, deciding_sentences(gate))
 
     def _promote(
@@ -214,7 +219,11 @@ def deciding_sentences(gate: Fields) -> list[str]:
     return sentences or [gate["reason"]]
 
 
-def _kept(version: str, why: str, detail: Sequence[str]) -> Retraining:
+def _kept(
+    version: str,
+    why: str,
+    detail: Sequence[str],
+) -> Retraining:
     return Retraining.decided("kept", f"version {version} {why}", detail, version)
 
 

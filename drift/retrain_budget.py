@@ -20,7 +20,12 @@ class RetrainBudget:
     spent: list[float]
 
     @classmethod
-    def of(cls, retrains: Retrains, now: float, settings: DriftSettings) -> RetrainBudget:
+    def of(
+        cls,
+        retrains: Retrains,
+        now: float,
+        settings: DriftSettings,
+    ) -> RetrainBudget:
         """Return the budget at `now`, after these retrainings."""
         yesterday = now - DAY_S
         spent = [seconds for start, seconds in retrains if start > yesterday]

@@ -99,7 +99,12 @@ class Rollout:
     def _judge(self, budget: float) -> None:
         champion, canary = self._arms()
         band = self.settings.canary_alert_band
-        guard = CanaryGuard(champion, canary, budget=budget, band=band)
+        guard = CanaryGuard(
+            champion,
+            canary,
+            budget=budget,
+            band=band,
+        )
         reason = guard.reason_to_stop()
         if reason is not None:
             self._stop(reason)
@@ -143,7 +148,12 @@ class Rollout:
         if canary is None:
             return
         if action == "stop":
-            stop_canary(registry, canary, reason=self._reason, actor=GUARD_ACTOR)
+            stop_canary(
+                registry,
+                canary,
+                reason=self._reason,
+                actor=GUARD_ACTOR,
+            )
         else:
             self._promote(canary, registry)
 

@@ -71,7 +71,12 @@ class DriftSettings(RoomSettings):
         "seconds after a retraining in which no episode opens",
         ge=0,
     )
-    clear_windows: int = setting(3, Effect.RECONFIGURE, "quiet windows that close an episode", ge=1)
+    clear_windows: int = setting(
+        3,
+        Effect.RECONFIGURE,
+        "quiet windows that close an episode",
+        ge=1,
+    )
     max_retrains_per_day: int = setting(
         4,
         Effect.RECONFIGURE,
@@ -102,7 +107,12 @@ class DriftSettings(RoomSettings):
         "a window with a fifth of its rows is judged after so long; 0: only full ones",
         ge=0,
     )
-    keep_windows: int = setting(500, Effect.RECONFIGURE, "captured windows kept on disk", ge=10)
+    keep_windows: int = setting(
+        500,
+        Effect.RECONFIGURE,
+        "captured windows kept on disk",
+        ge=10,
+    )
     shadow_rows: int = setting(
         0,
         Effect.RECONFIGURE,

@@ -92,7 +92,13 @@ def compare(
     ks = window.ks()
     correlation = _correlation(reference, rows)
     shift = _correlation_shift(reference, correlation, len(rows))
-    broken = BrokenColumns(reference, window.columns, correlation, ks=ks, correlation_shift=shift)
+    broken = BrokenColumns(
+        reference,
+        window.columns,
+        correlation,
+        ks=ks,
+        correlation_shift=shift,
+    )
     swapped, turned = _misplaced(broken, rows)
     return Statistics(
         ks=ks,
@@ -250,7 +256,11 @@ def _correlation(reference: Reference, rows: Floats) -> Floats:
     return rank_correlation(rows)
 
 
-def _correlation_shift(reference: Reference, correlation: Floats, rows: int) -> Floats:
+def _correlation_shift(
+    reference: Reference,
+    correlation: Floats,
+    rows: int,
+) -> Floats:
     """Shifts [d], smaller for a short window, whose correlation strays by chance."""
     if rows < MIN_CORRELATED_ROWS:
         return np.zeros(len(reference.names))
@@ -259,7 +269,11 @@ def _correlation_shift(reference: Reference, correlation: Floats, rows: int) -> 
     return shifts * np.sqrt(share)
 
 
-def _scores(reference: Reference, scores: Floats, threshold: float | None) -> Scores:
+def _scores(
+    reference: Reference,
+    scores: Floats,
+    threshold: float | None,
+) -> Scores:
     ks = ks_distance(reference.scores, np.sort(scores))
     floor = reference.score_floor
     if threshold is None:

@@ -185,7 +185,11 @@ def judge_window(
     return Verdict("population drift", findings, nearness, sentence)
 
 
-def _significant(reference: Reference, statistics: Statistics, alpha: float) -> Floats:
+def _significant(
+    reference: Reference,
+    statistics: Statistics,
+    alpha: float,
+) -> Floats:
     """The distances [d] that are no chance (Bonferroni), else 0: few rows stray far by chance.
 
     A feature that never varies is no test: it makes the others no less significant.
@@ -306,4 +310,10 @@ class _Breaks:
     ) -> Finding:
         effect = float(self.statistics.wasserstein[j])
         name = self.reference.names[j]
-        return Finding(name, statistic, value, limit=limit, effect=effect)
+        return Finding(
+            name,
+            statistic,
+            value,
+            limit=limit,
+            effect=effect,
+        )

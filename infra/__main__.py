@@ -49,7 +49,12 @@ def _apply(settings: PlatformSettings, cluster: Destination) -> None:
     start_watch(cluster.kubeconfig, timeout_s=timeout_s)
     opts = pulumi.ResourceOptions(provider=cluster.provider)
     platform = KubernetesPlatform(settings.name, cluster.args, opts)
-    await_platform(platform.applied, cluster.kubeconfig, timeout_s=timeout_s, resource=platform)
+    await_platform(
+        platform.applied,
+        cluster.kubeconfig,
+        timeout_s=timeout_s,
+        resource=platform,
+    )
 
 
 def _on_aws(settings: PlatformSettings, secrets: dict[str, pulumi.Output[str]]) -> Destination:
@@ -58,7 +63,12 @@ def _on_aws(settings: PlatformSettings, secrets: dict[str, pulumi.Output[str]]) 
     amazon = provision(settings, secrets)
     for key, value in amazon.exports.items():
         pulumi.export(key, value)
-    args = KubernetesPlatformArgs(settings, amazon.bindings, secrets, ready=amazon.ready)
+    args = KubernetesPlatformArgs(
+        settings,
+        amazon.bindings,
+        secrets,
+        ready=amazon.ready,
+    )
     return Destination(amazon.provider, args, amazon.kubeconfig)
 
 

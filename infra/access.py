@@ -60,14 +60,40 @@ def _label(arn: str) -> str:
     return re.sub(r"[^\w.-]+", "-", path)
 
 
-def grant_access(name: str, args: AccessArgs, opts: pulumi.ResourceOptions) -> Resources:
+def grant_access(
+    name: str,
+    args: AccessArgs,
+    opts: pulumi.ResourceOptions,
+) -> Resources:
     """The entries and their policies. A principal keeps its entry when its policy changes."""
     resources: Resources = []
     for principal in args.people():
-        entry = _entry(f"{name}-{principal.label}", args, principal.role_arn, opts=opts)
-        resources += [entry, _association(name, args, principal, entry, opts=opts)]
+        entry = _entry(
+            f"{name}-{principal.label}",
+            args,
+            principal.role_arn,
+            opts=opts,
+        )
+        resources += [
+            entry,
+            _association(
+                name,
+                args,
+                principal,
+                entry,
+                opts=opts,
+            ),
+        ]
     if args.nodes is not None:
-        resources.append(_entry(f"{name}-nodes", args, args.nodes, "EC2_LINUX", opts=opts))
+        resources.append(
+            _entry(
+                f"{name}-nodes",
+                args,
+                args.nodes,
+                "EC2_LINUX",
+                opts=opts,
+            )
+        )
     return resources
 
 

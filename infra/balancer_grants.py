@@ -64,7 +64,11 @@ _LISTENER_CHANGES = (
 )
 
 
-def load_balancer_controller(place: AwsPlace, cluster: str, certificate: str) -> Document:
+def load_balancer_controller(
+    place: AwsPlace,
+    cluster: str,
+    certificate: str,
+) -> Document:
     """The policy of the controller of `cluster`; of certificates it sees `certificate` alone."""
     return policy_document(
         [
@@ -118,7 +122,12 @@ def _manage_balancers(balancers: list[str], cluster: str) -> Iterator[Statement]
         balancers,
         StringEquals=_requested(cluster),
     )
-    yield allow("Change", _balancing(_BALANCER_CHANGES), balancers, StringEquals=_present(cluster))
+    yield allow(
+        "Change",
+        _balancing(_BALANCER_CHANGES),
+        balancers,
+        StringEquals=_present(cluster),
+    )
 
 
 def _open_groups(place: AwsPlace, cluster: str) -> Iterator[Statement]:

@@ -107,7 +107,11 @@ def _read_index(bucket: str, client: Any) -> ChartIndex:
     return ChartIndex(content, {"IfMatch": response["ETag"]})
 
 
-def _write_index(bucket: str, index: ChartIndex, client: Any) -> None:
+def _write_index(
+    bucket: str,
+    index: ChartIndex,
+    client: Any,
+) -> None:
     try:
         with aws_errors():
             client.put_object(

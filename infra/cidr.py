@@ -57,7 +57,12 @@ def _zones_of(network: ipaddress.IPv4Network) -> Iterator[ZoneBlocks]:
     """Blocks of three zones."""
     *private, rest = map(str, network.subnets(prefixlen_diff=2))
     small = list(map(str, parse_block(rest, "").subnets(prefixlen_diff=4)))
-    for public, large, intra in zip(small, private, small[4:], strict=False):
+    for public, large, intra in zip(
+        small,
+        private,
+        small[4:],
+        strict=False,
+    ):
         yield ZoneBlocks(public, large, intra)
 
 

@@ -48,7 +48,12 @@ def render(
     if environment is None or out is None:
         raise click.UsageError("--env and --out are needed")
     files = write_manifests(environment, out)
-    _report_files(files, out, as_json, environment=environment)
+    _report_files(
+        files,
+        out,
+        as_json,
+        environment=environment,
+    )
 
 
 @render.command("dashboards")
@@ -115,7 +120,12 @@ def dashboards_command(
 
 
 @render.command("settings")
-@click.option("--env", "environment", required=True, help="name of the stack")
+@click.option(
+    "--env",
+    "environment",
+    required=True,
+    help="name of the stack",
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -124,7 +134,11 @@ def dashboards_command(
 )
 @json_option
 @report_errors
-def settings_command(environment: str, out: Path, as_json: bool) -> None:
+def settings_command(
+    environment: str,
+    out: Path,
+    as_json: bool,
+) -> None:
     """Write the settings file that the pods of a stack read: VIGIL_CONFIG names it to a training
     that runs elsewhere."""
     from infra.manifests.ray_config import settings_config_map
@@ -153,8 +167,18 @@ def doctor() -> None:
 
 
 @doctor.command("change")
-@click.option("--from", "old", required=True, help="rendered folder, or git revision")
-@click.option("--to", "new", required=True, help="rendered folder, or git revision")
+@click.option(
+    "--from",
+    "old",
+    required=True,
+    help="rendered folder, or git revision",
+)
+@click.option(
+    "--to",
+    "new",
+    required=True,
+    help="rendered folder, or git revision",
+)
 @click.option(
     "--env",
     "environment",
@@ -195,7 +219,11 @@ def _print_changes(changes: list[doctors.RenderedChange]) -> None:
 @click.option("--kubeconfig", help="its file; without it $KUBECONFIG, or else ~/.kube/config")
 @json_option
 @report_errors
-def cluster_command(context: str | None, kubeconfig: str | None, as_json: bool) -> None:
+def cluster_command(
+    context: str | None,
+    kubeconfig: str | None,
+    as_json: bool,
+) -> None:
     """What is wrong with the platform in a cluster, the worst first, and what helps.
 
     Exit 0: nothing is wrong; 1: something is, or too little of the cluster can be read to tell.

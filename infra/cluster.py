@@ -218,7 +218,13 @@ class Cluster(Component):
             opts=self.child,
         )
         attached = [
-            attach_policy(name, role, arn, opts=self.child) for arn in args.control_plane_policies
+            attach_policy(
+                name,
+                role,
+                arn,
+                opts=self.child,
+            )
+            for arn in args.control_plane_policies
         ]
         return role, [*attached]
 

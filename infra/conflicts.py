@@ -50,7 +50,11 @@ def _bounds(settings: PlatformFields) -> Iterator[str]:
     yield from _bound(_REPLICAS, settings.serve.min_replicas, settings.serve.max_replicas)
 
 
-def _bound(keys: tuple[str, str], low: int, high: int) -> Iterator[str]:
+def _bound(
+    keys: tuple[str, str],
+    low: int,
+    high: int,
+) -> Iterator[str]:
     """A least that is more than its most, with the keys of both."""
     least, most = keys
     if low > high:

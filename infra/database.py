@@ -203,7 +203,13 @@ class ClusterState(Component):
         args = self._args
         place = args.place
         subnets = self._subnets(name)
-        group = open_port(name, "Redis", REDIS_PORT, place=place, opts=self.child)
+        group = open_port(
+            name,
+            "Redis",
+            REDIS_PORT,
+            place=place,
+            opts=self.child,
+        )
         return aws.elasticache.ReplicationGroup(
             name,
             replication_group_id=name,

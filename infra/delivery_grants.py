@@ -199,7 +199,11 @@ def _use_state_key(place: AwsPlace) -> Statement:
     )
 
 
-def boundary(place: AwsPlace, prefix: str, state_bucket: str) -> Statements:
+def boundary(
+    place: AwsPlace,
+    prefix: str,
+    state_bucket: str,
+) -> Statements:
     """The outer limit of the role that deploys, whatever else is attached to it.
 
     This platform's services in its region, data and roles of its own names, the keys of its

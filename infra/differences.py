@@ -11,7 +11,11 @@ ObjectPath = tuple[str, ...]
 _NAME_KEYS = ("name", "groupName", "key")
 
 
-def differing_paths(old: Any, new: Any, path: ObjectPath = ()) -> Iterator[ObjectPath]:
+def differing_paths(
+    old: Any,
+    new: Any,
+    path: ObjectPath = (),
+) -> Iterator[ObjectPath]:
     """The paths of all leaves that differ; lists of named things are compared by name."""
     if isinstance(old, list) and isinstance(new, list):
         old = _by_name(old)
@@ -22,7 +26,11 @@ def differing_paths(old: Any, new: Any, path: ObjectPath = ()) -> Iterator[Objec
         yield path
 
 
-def _differing_keys(old: JsonObject, new: JsonObject, path: ObjectPath) -> Iterator[ObjectPath]:
+def _differing_keys(
+    old: JsonObject,
+    new: JsonObject,
+    path: ObjectPath,
+) -> Iterator[ObjectPath]:
     for key in sorted(old.keys() | new.keys()):
         before = old.get(key)
         after = new.get(key)

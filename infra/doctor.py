@@ -130,12 +130,20 @@ def _settings_changes(old: JsonObject, new: JsonObject) -> Iterator[RenderedChan
             yield RenderedChange(f"settings/{key}", Effect.REPLACEMENT, what)
 
 
-def _is_kept(key: str, old: Any, new: Any) -> bool:
+def _is_kept(
+    key: str,
+    old: Any,
+    new: Any,
+) -> bool:
     """Whether nothing is replaced: zones may be added."""
     return old == new or (key == "zones" and set(old) <= set(new))
 
 
-def _changes(key: str, old: JsonObject | None, new: JsonObject | None) -> Iterator[RenderedChange]:
+def _changes(
+    key: str,
+    old: JsonObject | None,
+    new: JsonObject | None,
+) -> Iterator[RenderedChange]:
     if old == new:
         return
     if old is None:
@@ -151,7 +159,11 @@ def _removal(key: str) -> RenderedChange:
     return RenderedChange(key, effect, "is removed")
 
 
-def _object_changes(key: str, old: JsonObject, new: JsonObject) -> Iterator[RenderedChange]:
+def _object_changes(
+    key: str,
+    old: JsonObject,
+    new: JsonObject,
+) -> Iterator[RenderedChange]:
     kind = key.partition("/")[0]
     if kind == "RayService":
         yield from _at(key, ray_service_changes(old, new))

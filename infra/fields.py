@@ -168,7 +168,12 @@ class PlatformFields(PlaceFields):
         description="RDS storage; it grows by itself to four times that",
     )
     database_multi_az: bool = Field(default=False, description="a standby in a second zone")
-    backup_days: int = Field(default=7, ge=1, le=35, description="days of RDS backups")
+    backup_days: int = Field(
+        default=7,
+        ge=1,
+        le=35,
+        description="days of RDS backups",
+    )
     captured_days: int = Field(
         default=90,
         ge=7,

@@ -65,12 +65,22 @@ def service_actions(service: str, names: Iterable[str]) -> list[str]:
 
 def read_objects(bucket: BucketName, prefix: str = "") -> Statements:
     """Read a bucket, or the objects below `prefix`."""
-    return _reach_objects("Read", ("s3:GetObject",), bucket, prefix=prefix)
+    return _reach_objects(
+        "Read",
+        ("s3:GetObject",),
+        bucket,
+        prefix=prefix,
+    )
 
 
 def write_objects(bucket: BucketName, prefix: str = "") -> Statements:
     """Read and write a bucket, or the objects below `prefix`."""
-    return _reach_objects("Write", _OBJECT_WRITE, bucket, prefix=prefix)
+    return _reach_objects(
+        "Write",
+        _OBJECT_WRITE,
+        bucket,
+        prefix=prefix,
+    )
 
 
 def _reach_objects(
@@ -89,7 +99,12 @@ def _reach_objects(
 def _list_bucket(bucket: BucketName, prefix: str) -> Statement:
     sid = f"List{_label(bucket)}"
     below = {"StringLike": {"s3:prefix": [f"{prefix}*"]}} if prefix else {}
-    return allow(sid, ("s3:ListBucket",), [bucket.arn], **below)
+    return allow(
+        sid,
+        ("s3:ListBucket",),
+        [bucket.arn],
+        **below,
+    )
 
 
 def _label(bucket: BucketName) -> str:
@@ -99,10 +114,19 @@ def _label(bucket: BucketName) -> str:
     return "".join(filter(str.isalnum, bucket.name.title()))
 
 
-def use_key(key_arn: str, region: str, *services: str) -> Statement:
+def use_key(
+    key_arn: str,
+    region: str,
+    *services: str,
+) -> Statement:
     """Use a KMS key through these services only."""
     hosts = [f"{service}.{region}.amazonaws.com" for service in services]
-    return allow("UseKey", _KEY_USE, [key_arn], StringEquals={"kms:ViaService": hosts})
+    return allow(
+        "UseKey",
+        _KEY_USE,
+        [key_arn],
+        StringEquals={"kms:ViaService": hosts},
+    )
 
 
 def read_stream(stream_arn: str) -> Statement:

@@ -83,7 +83,13 @@ class PodRole(Component):
     def _rights(self, name: str) -> Resources:
         args = self._args
         rights: Resources = [
-            attach_policy(name, self.role, arn, opts=self.child) for arn in args.managed
+            attach_policy(
+                name,
+                self.role,
+                arn,
+                opts=self.child,
+            )
+            for arn in args.managed
         ]
         if args.document is not None:
             policy = pulumi.Output.from_input(args.document).apply(json.dumps)
@@ -207,7 +213,12 @@ class GitHub(Component):
             opts=self.child,
         )
         for policy in workflow.managed:
-            attach_policy(name, role, managed_policy(policy), opts=self.child)
+            attach_policy(
+                name,
+                role,
+                managed_policy(policy),
+                opts=self.child,
+            )
         rights = json.dumps(policy_document(workflow.statements))
         aws.iam.RolePolicy(
             name,
@@ -247,7 +258,11 @@ class NodeRole:
     attached: Resources
 
 
-def node_role(name: str, tags: Tags, opts: pulumi.ResourceOptions) -> NodeRole:
+def node_role(
+    name: str,
+    tags: Tags,
+    opts: pulumi.ResourceOptions,
+) -> NodeRole:
     """The role of a node: join the cluster, wire up pods, pull images.
 
     Pods cannot reach it (one hop to the metadata service).
@@ -261,4 +276,15 @@ def node_role(name: str, tags: Tags, opts: pulumi.ResourceOptions) -> NodeRole:
         opts=opts,
     )
     arns = [managed_policy(policy) for policy in _NODE_POLICIES]
-    return NodeRole(role, [attach_policy(name, role, arn, opts=opts) for arn in arns])
+    return NodeRole(
+        role,
+        [
+            attach_policy(
+                name,
+                role,
+                arn,
+                opts=opts,
+            )
+            for arn in arns
+        ],
+    )

@@ -91,7 +91,11 @@ def image_lifecycle() -> dict[str, list[Any]]:
     }
 
 
-def _expiry(priority: int, description: str, selection: dict[str, Any]) -> dict[str, Any]:
+def _expiry(
+    priority: int,
+    description: str,
+    selection: dict[str, Any],
+) -> dict[str, Any]:
     return {
         "rulePriority": priority,
         "description": description,

@@ -73,7 +73,11 @@ class _Ownership:
         return {f"aws:ResourceTag/{self._owned}": "owned"}
 
 
-def karpenter_controller(place: AwsPlace, cluster: str, names: KarpenterNames) -> Document:
+def karpenter_controller(
+    place: AwsPlace,
+    cluster: str,
+    names: KarpenterNames,
+) -> Document:
     """The policy of the controller of `cluster`."""
     ownership = _Ownership(cluster)
     return policy_document(
@@ -145,7 +149,12 @@ def _terminate(region: str, ownership: _Ownership) -> Statement:
 def _look(region: str) -> Iterator[Statement]:
     here = {"aws:RequestedRegion": region}
     images = f"arn:aws:ssm:{region}::parameter/aws/service/*"
-    yield allow("Look", _DESCRIBE_ACTIONS, ["*"], StringEquals=here)
+    yield allow(
+        "Look",
+        _DESCRIBE_ACTIONS,
+        ["*"],
+        StringEquals=here,
+    )
     yield allow("LookUpImages", ("ssm:GetParameter",), [images])
     yield allow("LookUpPrices", ("pricing:GetProducts",), ["*"])
 

@@ -149,7 +149,11 @@ def _succeeds(run: CommandRunner, *command: str) -> bool:
     return run(command)[0] == 0
 
 
-def _tool(tool: str, url: str, run: CommandRunner) -> Prerequisite:
+def _tool(
+    tool: str,
+    url: str,
+    run: CommandRunner,
+) -> Prerequisite:
     return Prerequisite(tool, _succeeds(run, "which", tool), f"install it: {url}")
 
 
@@ -170,7 +174,11 @@ def _storage(settings: PlatformSettings, run: CommandRunner) -> Prerequisite:
     return Prerequisite(f"storage class {name}", is_offered, fix)
 
 
-def _image(settings: PlatformSettings, cluster: str, run: CommandRunner) -> Prerequisite:
+def _image(
+    settings: PlatformSettings,
+    cluster: str,
+    run: CommandRunner,
+) -> Prerequisite:
     image = settings.image_ref
     node = f"{cluster}-control-plane"
     _, images = run(["docker", "exec", node, "crictl", "images", "-o", "json"])
@@ -247,10 +255,21 @@ def _random_secret() -> str:
     return secrets.token_hex(24)
 
 
-def _secret_step(key: str, stack: str, create: Callable[[], str]) -> ShellStep:
+def _secret_step(
+    key: str,
+    stack: str,
+    create: Callable[[], str],
+) -> ShellStep:
     """A secret is told by standard input: an argument can be read by everybody on the machine."""
     exists = f"{PROJECT}:{key}:" in stack
-    set_secret = _pulumi("config", "set", "--secret", f"{PROJECT}:{key}", "--stack", KIND_STACK)
+    set_secret = _pulumi(
+        "config",
+        "set",
+        "--secret",
+        f"{PROJECT}:{key}",
+        "--stack",
+        KIND_STACK,
+    )
     return replace(set_secret, text="" if exists else create(), done=exists)
 
 
@@ -294,7 +313,12 @@ def _run(step: ShellStep, stdout: IO[str] | None = None) -> None:
         "text": True,
         "check": False,
     }
-    if subprocess.run(step.command, input=step.text, stdout=stdout, **how).returncode:
+    if subprocess.run(
+        step.command,
+        input=step.text,
+        stdout=stdout,
+        **how,
+    ).returncode:
         again = "mend what it says, then run this again; what is done is not done twice"
         raise StepFailed(f"`{step}` has failed: {again}")
 

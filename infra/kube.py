@@ -99,7 +99,12 @@ class ClusterClient:
     def _request_of(self, target: str) -> tuple[Any, ...]:
         headers = {"Accept": "*/*"}
         serialize = self._client.param_serialize
-        return serialize("GET", target, header_params=headers, auth_settings=["BearerToken"])
+        return serialize(
+            "GET",
+            target,
+            header_params=headers,
+            auth_settings=["BearerToken"],
+        )
 
     def _unreachable(self, why: str) -> ClusterUnreachable:
         return ClusterUnreachable(
@@ -253,7 +258,11 @@ def _require_kubernetes() -> None:
         raise ClusterError(f"{missing}: `make dev`, or `pip install kubernetes`") from error
 
 
-def _load_credentials(chosen: Kubeconfig | None, where: str, configuration: Configuration) -> None:
+def _load_credentials(
+    chosen: Kubeconfig | None,
+    where: str,
+    configuration: Configuration,
+) -> None:
     from kubernetes import config
 
     try:

@@ -60,7 +60,12 @@ def find_kubeconfig(
     ~/.kube/config. Raises NoKubeconfig and UnknownContext.
     """
     if kubeconfig is not None and _is_text(kubeconfig):
-        return _choose_context("the stack's kubeconfig", [kubeconfig], context, text=kubeconfig)
+        return _choose_context(
+            "the stack's kubeconfig",
+            [kubeconfig],
+            context,
+            text=kubeconfig,
+        )
     named = kubeconfig or os.environ.get("KUBECONFIG") or DEFAULT_FILE
     files = _existing_files(named)
     if files:

@@ -70,7 +70,11 @@ class NodeGroupArgs:
         return [{"key": "vigil/pool", "value": self.pool, "effect": "NO_SCHEDULE"}]
 
 
-def launch_template(name: str, tags: Tags, opts: pulumi.ResourceOptions) -> aws.ec2.LaunchTemplate:
+def launch_template(
+    name: str,
+    tags: Tags,
+    opts: pulumi.ResourceOptions,
+) -> aws.ec2.LaunchTemplate:
     """Encrypted gp3 disk, metadata by session token only and not for pods."""
     tagged: list[aws.ec2.LaunchTemplateTagSpecificationArgsDict] = [
         {"resource_type": kind, "tags": tags.of(name)} for kind in ("instance", "volume")
@@ -86,7 +90,11 @@ def launch_template(name: str, tags: Tags, opts: pulumi.ResourceOptions) -> aws.
     )
 
 
-def node_group(name: str, args: NodeGroupArgs, opts: pulumi.ResourceOptions) -> aws.eks.NodeGroup:
+def node_group(
+    name: str,
+    args: NodeGroupArgs,
+    opts: pulumi.ResourceOptions,
+) -> aws.eks.NodeGroup:
     """On-demand nodes in private subnets, without SSH."""
     version = args.template.latest_version.apply(str)
     return aws.eks.NodeGroup(

@@ -73,7 +73,11 @@ class PodTotals:
         return self.sums.get(kind, 0.0)
 
 
-def _sum_of(containers: Sequence[RawObject], bound: str, resource: str) -> float:
+def _sum_of(
+    containers: Sequence[RawObject],
+    bound: str,
+    resource: str,
+) -> float:
     """The sum of `bound` (requests, limits) over the containers of a pod."""
     path = f"resources.{bound}.{resource}"
     return sum(parse_quantity(nested(container, path)) for container in containers)
@@ -168,7 +172,11 @@ def _apis(reader: AllowedReader, wanted: Mapping[str, str]) -> Diagnoses:
 # --- namespaces that exist already ---
 
 
-def _namespace(reader: AllowedReader, name: str, wanted: StackNeeds) -> Diagnoses:
+def _namespace(
+    reader: AllowedReader,
+    name: str,
+    wanted: StackNeeds,
+) -> Diagnoses:
     raw = reader.get(f"/api/v1/namespaces/{name}")
     if raw is None:
         return
@@ -198,7 +206,11 @@ def _take_over(name: str) -> str:
     )
 
 
-def _quotas(reader: AllowedReader, namespace: str, room: PodTotals) -> Diagnoses:
+def _quotas(
+    reader: AllowedReader,
+    namespace: str,
+    room: PodTotals,
+) -> Diagnoses:
     quotas = reader.list(f"/api/v1/namespaces/{namespace}/resourcequotas") or []
     for raw in quotas:
         quota = KubeObject("ResourceQuota", raw)
@@ -213,7 +225,11 @@ def _is_scoped(quota: KubeObject) -> bool:
     return bool(quota.value("spec.scopes") or quota.value("spec.scopeSelector"))
 
 
-def _small_quota(namespace: str, quota: str, short: str) -> Diagnosis:
+def _small_quota(
+    namespace: str,
+    quota: str,
+    short: str,
+) -> Diagnosis:
     what = f"quota {quota!r} of namespace {namespace!r}"
     edit = f"`kubectl -n {namespace} edit resourcequota {quota}`"
     fix = f"raise it ({edit}), or make the pods smaller"

@@ -40,14 +40,26 @@ class Proposal:
         finally:
             _git("checkout", base)
         github = GitHubClient(GitHubSettings())
-        return github.pull_request(self.branch, base, title=self.title, text=self.text)
+        return github.pull_request(
+            self.branch,
+            base,
+            title=self.title,
+            text=self.text,
+        )
 
     def _commit(self) -> bool:
         """Commit the paths; False where they have not changed."""
         _git("add", "--all", "--", *self.paths)
         if not _git("status", "--porcelain", "--", *self.paths):
             return False
-        _git(*_AUTHOR, "commit", "--message", self.title, "--", *self.paths)
+        _git(
+            *_AUTHOR,
+            "commit",
+            "--message",
+            self.title,
+            "--",
+            *self.paths,
+        )
         return True
 
 

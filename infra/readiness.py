@@ -273,7 +273,11 @@ class _Progress:
         self.last = state
 
 
-def not_ready_message(timeout_s: float, last: PlatformState, found: Sequence[Diagnosis]) -> str:
+def not_ready_message(
+    timeout_s: float,
+    last: PlatformState,
+    found: Sequence[Diagnosis],
+) -> str:
     """The message of an `up` whose platform does not serve."""
     head = f"the platform does not serve after {timeout_s:g} s (vigil:readyTimeoutS): {last.told}"
     if not found:

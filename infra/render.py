@@ -63,7 +63,11 @@ def _settings_json(settings: PlatformSettings) -> str:
     return f"{json.dumps(values, indent=1, sort_keys=True)}\n"
 
 
-def write_manifests(environment: str, out: Path, root: Path = ROOT) -> list[Path]:
+def write_manifests(
+    environment: str,
+    out: Path,
+    root: Path = ROOT,
+) -> list[Path]:
     """Write the files of `environment`, whose settings are in `root`, below `out`.
 
     Files of an earlier rendering that are no more are removed.

@@ -37,7 +37,12 @@ def read_rendering(where: str, environment: str) -> dict[str, str]:
         checkout = Path(temporary) / "tree"
         out = Path(temporary) / "out"
         _check_out(where, checkout)
-        _render(where, environment, checkout=checkout, out=out)
+        _render(
+            where,
+            environment,
+            checkout=checkout,
+            out=out,
+        )
         return _read(out)
 
 

@@ -41,7 +41,11 @@ def ship() -> None:
     nothing leaves this folder."""
 
 
-def _environment(ctx: click.Context, option: click.Parameter, value: str) -> str:
+def _environment(
+    ctx: click.Context,
+    option: click.Parameter,
+    value: str,
+) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", value):
         raise click.BadParameter("lower-case letters, digits and - only")
     return value
@@ -63,7 +67,12 @@ push_option = click.option(
 
 @ship.command("image")
 @environment_option
-@click.option("--image", "reference", required=True, help="REPOSITORY@sha256:DIGEST")
+@click.option(
+    "--image",
+    "reference",
+    required=True,
+    help="REPOSITORY@sha256:DIGEST",
+)
 @push_option
 @json_option
 @report_errors
@@ -90,7 +99,11 @@ def image_command(
     print_answer(document, sentence, as_json=as_json)
 
 
-def _image_proposal(environment: str, reference: str, stack: Path) -> Proposal:
+def _image_proposal(
+    environment: str,
+    reference: str,
+    stack: Path,
+) -> Proposal:
     digest = reference.rpartition(":")[2][:12]
     return Proposal(
         branch=f"image/{environment}-{digest}",
@@ -141,7 +154,12 @@ def model_command(
     _show_in_workflow(text)
     url = ""
     if trained.has_passed:
-        url = _propose_model(environment, trained, reason, push=push)
+        url = _propose_model(
+            environment,
+            trained,
+            reason,
+            push=push,
+        )
     document = {
         "version": trained.version,
         "passed": trained.has_passed,
@@ -168,7 +186,11 @@ def _show_in_workflow(text: str) -> None:
             file.write(text)
 
 
-def _model_proposal(environment: str, trained: TrainedVersion, reason: str) -> Proposal:
+def _model_proposal(
+    environment: str,
+    trained: TrainedVersion,
+    reason: str,
+) -> Proposal:
     """Write what an environment should serve, and propose it."""
     wanted = Path("models") / f"{environment}.json"
     wanted.parent.mkdir(exist_ok=True)

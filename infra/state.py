@@ -53,7 +53,11 @@ class StateBackend:
         return f"awskms://{KEY_ALIAS}?region={self.region}"
 
 
-def bootstrap(bucket: str, region: str, tags: Tags) -> StateBackend:
+def bootstrap(
+    bucket: str,
+    region: str,
+    tags: Tags,
+) -> StateBackend:
     """Make what is missing and set what differs; running it again changes nothing."""
     key = _key(aws_client("kms", region=region), tags)
     s3 = aws_client("s3", region=region)
@@ -66,12 +70,20 @@ def bootstrap(bucket: str, region: str, tags: Tags) -> StateBackend:
     return StateBackend(bucket, key, region)
 
 
-def _tag(s3: Any, bucket: str, tags: Tags) -> None:
+def _tag(
+    s3: Any,
+    bucket: str,
+    tags: Tags,
+) -> None:
     pairs = _pairs(tags.of(bucket), "Key", "Value")
     s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": pairs})
 
 
-def _create(s3: Any, bucket: str, region: str) -> None:
+def _create(
+    s3: Any,
+    bucket: str,
+    region: str,
+) -> None:
     s3.create_bucket(
         Bucket=bucket,
         ObjectOwnership="BucketOwnerEnforced",
@@ -92,7 +104,11 @@ def _close(s3: Any, bucket: str) -> None:
     s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(tls_only(bucket)))
 
 
-def _encrypt(s3: Any, bucket: str, key: str) -> None:
+def _encrypt(
+    s3: Any,
+    bucket: str,
+    key: str,
+) -> None:
     by_default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}
     rule = {"ApplyServerSideEncryptionByDefault": by_default, "BucketKeyEnabled": True}
     s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [rule]})
@@ -113,7 +129,11 @@ def _lifecycle() -> list[JsonObject]:
     ]
 
 
-def _expire_versions(name: str, prefix: str, days: int) -> JsonObject:
+def _expire_versions(
+    name: str,
+    prefix: str,
+    days: int,
+) -> JsonObject:
     return {
         "ID": name,
         "Status": "Enabled",
@@ -152,7 +172,11 @@ def _exists(s3: Any, bucket: str) -> bool:
     return True
 
 
-def _pairs(tags: dict[str, str], key: str, value: str) -> list[dict[str, str]]:
+def _pairs(
+    tags: dict[str, str],
+    key: str,
+    value: str,
+) -> list[dict[str, str]]:
     return [{key: name, value: text} for name, text in tags.items()]
 
 

@@ -226,7 +226,13 @@ class SharedFolder(Component):
 
     def _mount_targets(self, name: str) -> list[aws.efs.MountTarget]:
         args = self._args
-        group = open_port(name, "NFS", NFS_PORT, place=args.place, opts=self.child)
+        group = open_port(
+            name,
+            "NFS",
+            NFS_PORT,
+            place=args.place,
+            opts=self.child,
+        )
         zones = zip(args.zones, args.place.subnets, strict=True)
         return [self._mount_target(f"{name}-{zone[-1]}", subnet, group) for zone, subnet in zones]
 

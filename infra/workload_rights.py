@@ -75,7 +75,13 @@ class WorkloadRights:
             [
                 read_stream(stream),
                 share_leases(table),
-                use_key(key, self.settings.region, "kinesis", "dynamodb", "s3"),
+                use_key(
+                    key,
+                    self.settings.region,
+                    "kinesis",
+                    "dynamodb",
+                    "s3",
+                ),
                 *self._write_to_sinks(),
             ]
         )

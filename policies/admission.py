@@ -149,7 +149,11 @@ def _config_of(environment: str) -> PolicyConfig:
     return PolicyConfig({})
 
 
-def _object(kind: str, name: str, spec: JsonObject) -> JsonObject:
+def _object(
+    kind: str,
+    name: str,
+    spec: JsonObject,
+) -> JsonObject:
     metadata = {"name": name, "labels": _LABELS}
     return {
         "apiVersion": _API,
@@ -226,7 +230,11 @@ def _not_by_controllers(scope: AdmissionScope) -> JsonObject:
     return {"name": "is-not-made-by-a-controller", "expression": expression}
 
 
-def _binding(rule: Rule, action: AdmissionAction, scope: AdmissionScope) -> JsonObject:
+def _binding(
+    rule: Rule,
+    action: AdmissionAction,
+    scope: AdmissionScope,
+) -> JsonObject:
     namespaces = {
         "key": _NAMES_ITSELF,
         "operator": "In",

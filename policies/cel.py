@@ -87,7 +87,11 @@ def _record(**fields: str) -> str:
     return f"{{{entries}}}"
 
 
-def _group(place: str, head: str, group: str) -> str:
+def _group(
+    place: str,
+    head: str,
+    group: str,
+) -> str:
     containers = f"{group}.?template.?spec.?containers[?0]"
     return _record(
         place=place,

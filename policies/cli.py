@@ -53,7 +53,12 @@ def main() -> None:
     default="table",
     help="how to print it",
 )
-@click.option("--json", "form", flag_value="json", help="the same as --form json")
+@click.option(
+    "--json",
+    "form",
+    flag_value="json",
+    help="the same as --form json",
+)
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -96,7 +101,11 @@ def _exit_code(report: Report, skip_budget: float) -> int:
     return 0 if report.judged else 2
 
 
-def _judge(recorded: Path, environment: str | None, config: Path | None) -> Report:
+def _judge(
+    recorded: Path,
+    environment: str | None,
+    config: Path | None,
+) -> Report:
     try:
         policies = _read_config(environment, config)
         recording = read_recording(recorded)
@@ -151,7 +160,12 @@ def _nothing_judged(report: Report) -> str:
 
 
 @main.command()
-@click.option("--json", "as_json", is_flag=True, help="a list of objects")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="a list of objects",
+)
 def forms(as_json: bool) -> None:
     """List the rules of Kubernetes objects: which the API server judges by too, and why others
     not.

@@ -81,7 +81,14 @@ _ENCRYPTIONS = ("atRestEncryptionEnabled", "transitEncryptionEnabled")
     " database.",
     severity="medium",
     standard="AWS FSBP RDS.11",
-    params={"days": integer("days that backups are kept", 7, minimum=1, maximum=35)},
+    params={
+        "days": integer(
+            "days that backups are kept",
+            7,
+            minimum=1,
+            maximum=35,
+        )
+    },
 )
 def rds_backed_up(database: Props, context: Context) -> Violation:
     """A database is backed up for long enough."""

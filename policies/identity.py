@@ -281,7 +281,14 @@ def kms_not_public(key: Props, _: Context) -> Violation:
     fix="Set deletion_window_in_days to 30.",
     severity="medium",
     standard="AWS FSBP KMS.3",
-    params={"days": integer("days before a key is gone", 30, minimum=7, maximum=30)},
+    params={
+        "days": integer(
+            "days before a key is gone",
+            30,
+            minimum=7,
+            maximum=30,
+        )
+    },
 )
 def kms_deleted_slowly(key: Props, context: Context) -> Violation:
     """The deletion of a key can be stopped for long enough."""

@@ -211,7 +211,11 @@ def _name_of(file: Path, root: Path) -> str:
     return str(name).encode(errors="replace").decode()
 
 
-def _read(entry: FolderEntry, name: str, objects: list[Props]) -> FileOutcome:
+def _read(
+    entry: FolderEntry,
+    name: str,
+    objects: list[Props],
+) -> FileOutcome:
     if entry.skipped:
         return FileOutcome(name, "skipped", reason=entry.skipped)
     file = ManifestFile(entry.path).read()

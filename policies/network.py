@@ -252,7 +252,11 @@ def backend_ports(resource: Resource, stack: Stack) -> Iterator[int | str]:
         yield from _forwarded_ports(backend, namespace_of(resource.props), stack)
 
 
-def _forwarded_ports(backend: Backend, namespace: str, stack: Stack) -> Iterator[int | str]:
+def _forwarded_ports(
+    backend: Backend,
+    namespace: str,
+    stack: Stack,
+) -> Iterator[int | str]:
     for service in stack.of(KUBE_SERVICE):
         is_named = service.value("metadata.name") == backend.service
         if is_named and namespace_of(service.props) == namespace:

@@ -85,7 +85,12 @@ class RuleValidator:
 
     def validate_resource(self, args: ResourceValidationArgs, report: Callback) -> None:
         """Judge one resource; a rule of other types does not apply."""
-        resource = Resource(args.resource_type, args.name, args.urn, props=args.props)
+        resource = Resource(
+            args.resource_type,
+            args.name,
+            args.urn,
+            props=args.props,
+        )
         if not self.rule.applies(resource):
             args.not_applicable()
         judgement = self.rule.judge(resource, args.get_config())

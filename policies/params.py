@@ -11,19 +11,34 @@ ParamSchema = Mapping[str, Any]
 def strings(description: str, default: Sequence[str]) -> ParamSchema:
     """Declare a list of strings."""
     items = {"type": "string"}
-    return _schema("array", description, list(default), items=items)
+    return _schema(
+        "array",
+        description,
+        list(default),
+        items=items,
+    )
 
 
 def integers(description: str, default: Sequence[int]) -> ParamSchema:
     """Declare a list of whole numbers."""
     items = {"type": "integer"}
-    return _schema("array", description, list(default), items=items)
+    return _schema(
+        "array",
+        description,
+        list(default),
+        items=items,
+    )
 
 
 def integers_or_strings(description: str, default: Sequence[int | str]) -> ParamSchema:
     """Declare a list of whole numbers and strings."""
     items = {"type": ["integer", "string"]}
-    return _schema("array", description, list(default), items=items)
+    return _schema(
+        "array",
+        description,
+        list(default),
+        items=items,
+    )
 
 
 def text(description: str, default: str) -> ParamSchema:
@@ -31,14 +46,32 @@ def text(description: str, default: str) -> ParamSchema:
     return _schema("string", description, default)
 
 
-def integer(description: str, default: int, **bounds: int) -> ParamSchema:
+def integer(
+    description: str,
+    default: int,
+    **bounds: int,
+) -> ParamSchema:
     """Declare a whole number; `bounds` are `minimum` and `maximum`."""
-    return _schema("integer", description, default, **bounds)
+    return _schema(
+        "integer",
+        description,
+        default,
+        **bounds,
+    )
 
 
-def number(description: str, default: float, **bounds: float) -> ParamSchema:
+def number(
+    description: str,
+    default: float,
+    **bounds: float,
+) -> ParamSchema:
     """Declare a number; `bounds` are `minimum` and `maximum`."""
-    return _schema("number", description, default, **bounds)
+    return _schema(
+        "number",
+        description,
+        default,
+        **bounds,
+    )
 
 
 def _schema(

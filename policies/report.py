@@ -96,7 +96,11 @@ def _lines_of(configured: ConfiguredRule, stack: Stack) -> Iterator[Line]:
             yield from _judge(configured, resource, stack)
 
 
-def _judge(configured: ConfiguredRule, resource: Resource, stack: Stack) -> Iterator[Line]:
+def _judge(
+    configured: ConfiguredRule,
+    resource: Resource,
+    stack: Stack,
+) -> Iterator[Line]:
     try:
         judgement = configured.judge(resource, stack)
     except _SHAPE_ERRORS as error:
@@ -105,17 +109,40 @@ def _judge(configured: ConfiguredRule, resource: Resource, stack: Stack) -> Iter
     yield from _lines(configured.rule, resource, judgement)
 
 
-def _malformed(rule: Rule, resource: Resource, error: Exception) -> Line:
+def _malformed(
+    rule: Rule,
+    resource: Resource,
+    error: Exception,
+) -> Line:
     """Say that an object is not of the shape that its kind has."""
     cause = f"{type(error).__name__}: {error}"
     message = f"a {resource.kind} is not of this shape ({cause}): `kubectl apply --dry-run=server`"
-    return Line(rule, resource, "malformed", message=message)
+    return Line(
+        rule,
+        resource,
+        "malformed",
+        message=message,
+    )
 
 
-def _lines(rule: Rule, resource: Resource, judgement: Judgement) -> Iterator[Line]:
+def _lines(
+    rule: Rule,
+    resource: Resource,
+    judgement: Judgement,
+) -> Iterator[Line]:
     for message in judgement.violations:
-        yield Line(rule, resource, "violated", message=message)
+        yield Line(
+            rule,
+            resource,
+            "violated",
+            message=message,
+        )
     if judgement.unknown:
-        yield Line(rule, resource, "skipped", message=judgement.unknown.message)
+        yield Line(
+            rule,
+            resource,
+            "skipped",
+            message=judgement.unknown.message,
+        )
     elif not judgement.violations:
         yield Line(rule, resource, "passed")

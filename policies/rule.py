@@ -156,7 +156,13 @@ def rule(*types: str, **details: Unpack[RuleDetails]) -> Callable[[CheckSubject]
         assert check.__doc__, check.__name__
         name = check.__name__.replace("_", "-")
         description = " ".join(check.__doc__.split())
-        return Rule(name, description, types, check=check, **details)
+        return Rule(
+            name,
+            description,
+            types,
+            check=check,
+            **details,
+        )
 
     return declare
 
@@ -217,7 +223,12 @@ def _of_property(
     details: NamedRuleDetails,
 ) -> Rule:
     """The rule that `check` tells a violation of; `condition` does in CEL."""
-    return Rule(types=_as_tuple(types), check=check, cel=Cel(condition), **details)
+    return Rule(
+        types=_as_tuple(types),
+        check=check,
+        cel=Cel(condition),
+        **details,
+    )
 
 
 def _as_tuple(types: Types) -> tuple[str, ...]:

@@ -78,7 +78,11 @@ def serve_config_without_versions(_: Props, context: Context) -> Violation:
     return ", ".join(paths)
 
 
-def _version_paths(value: Any, path: str, keys: set[str]) -> Iterator[str]:
+def _version_paths(
+    value: Any,
+    path: str,
+    keys: set[str],
+) -> Iterator[str]:
     """Yield the path of everything below a value that names one version of a model."""
     for key, child in _children(value):
         child_path = f"{path}.{key}"

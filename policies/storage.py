@@ -34,7 +34,11 @@ def _settings(context: Context, kind: str) -> list[Resource]:
     return context.stack.referring("bucket", bucket, f"aws:s3/{kind}:*", f"aws:s3/{kind}V2:*")
 
 
-def _setting_values(context: Context, kind: str, path: str) -> Iterator[Any]:
+def _setting_values(
+    context: Context,
+    kind: str,
+    path: str,
+) -> Iterator[Any]:
     """Yield one property of every setting of this kind."""
     for setting in _settings(context, kind):
         yield setting.value(path)

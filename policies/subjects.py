@@ -45,7 +45,11 @@ def list_at(props: Props, path: str) -> Sequence[Any]:
     return value_at(props, path) or ()
 
 
-def is_default(props: Props, key: str, default: str) -> bool:
+def is_default(
+    props: Props,
+    key: str,
+    default: str,
+) -> bool:
     """Return whether a property has its default, which it also has where nothing is said."""
     return (props.get(key) or default) == default
 

@@ -36,11 +36,31 @@ class _Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry(auto_describe=True)
 
-    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
-        return Counter(name, documentation, labels, registry=self.registry)
+    def _counter(
+        self,
+        name: str,
+        documentation: str,
+        *labels: str,
+    ) -> Counter:
+        return Counter(
+            name,
+            documentation,
+            labels,
+            registry=self.registry,
+        )
 
-    def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
-        return Gauge(name, documentation, labels, registry=self.registry)
+    def _gauge(
+        self,
+        name: str,
+        documentation: str,
+        *labels: str,
+    ) -> Gauge:
+        return Gauge(
+            name,
+            documentation,
+            labels,
+            registry=self.registry,
+        )
 
     def _unset_gauge(self, name: str, documentation: str) -> Gauge:
         """A gauge that is not a number until something is known.
@@ -57,7 +77,12 @@ class _Metrics:
         documentation: str,
         buckets: tuple[float, ...],
     ) -> Histogram:
-        return Histogram(name, documentation, buckets=buckets, registry=self.registry)
+        return Histogram(
+            name,
+            documentation,
+            buckets=buckets,
+            registry=self.registry,
+        )
 
 
 class ServeMetrics(_Metrics):

@@ -31,7 +31,11 @@ _MLFLOW_RETRIES = "6"
 @click.option("--require-gate", is_flag=True, help="exit 1 when the version fails its gate")
 @json_option
 @report_errors
-def train_command(as_json: bool, require_gate: bool, **options: Any) -> None:
+def train_command(
+    as_json: bool,
+    require_gate: bool,
+    **options: Any,
+) -> None:
     """Fit, judge and register one model version; it becomes the challenger."""
     # A job that is nearly done should outlive a restart of the MLflow server.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", _MLFLOW_RETRIES)

@@ -94,7 +94,12 @@ class _Job:
         self.progress.say(assessment.verdict.text())
         if assessment.verdict.passed and is_refitted(setup):
             fitted, challenger = self._refit(challenger, setup, fitted)
-        candidate = self._candidate(fitted, challenger, setup, assessment=assessment)
+        candidate = self._candidate(
+            fitted,
+            challenger,
+            setup,
+            assessment=assessment,
+        )
         return self._register(candidate)
 
     def _refit(

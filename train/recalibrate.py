@@ -63,7 +63,11 @@ def recalibrate(
     return registry.register(recalibrated.candidate(fitted))
 
 
-def _captured_rows(bundle: ModelBundle, where: str | Path, since: float) -> Table:
+def _captured_rows(
+    bundle: ModelBundle,
+    where: str | Path,
+    since: float,
+) -> Table:
     """Captured rows of the features of a model; raises DataError when they are too few."""
     rows = read_captured(where, since, made_by=transform_key(bundle.transform))
     count = len(rows) if rows is not None else 0

@@ -69,7 +69,12 @@ def _show_versions(as_json: bool) -> None:
         "canary": canary and _canary_json(canary),
     }
     rows = (_version_row(version, canary) for version in versions)
-    print_listing(document, _VERSION_COLUMNS, rows, as_json=as_json)
+    print_listing(
+        document,
+        _VERSION_COLUMNS,
+        rows,
+        as_json=as_json,
+    )
 
 
 def _version_json(version: Version) -> JsonObject:
@@ -132,7 +137,12 @@ def history_command(as_json: bool) -> None:
     """The promotion ledger: who moved what, when and why."""
     moves = completed_moves(local_registry())
     document = {"moves": list(map(_move_json, moves))}
-    print_listing(document, _MOVE_COLUMNS, map(_move_row, moves), as_json=as_json)
+    print_listing(
+        document,
+        _MOVE_COLUMNS,
+        map(_move_row, moves),
+        as_json=as_json,
+    )
 
 
 def _move_json(move: Move) -> JsonObject:

@@ -34,7 +34,11 @@ def call_with_timeout(seconds: float, work: Callable[[], _T]) -> _T:
     return done[0]
 
 
-def poll_until(condition: Callable[[], bool], timeout_s: float, interval_s: float) -> bool:
+def poll_until(
+    condition: Callable[[], bool],
+    timeout_s: float,
+    interval_s: float,
+) -> bool:
     """Return whether a condition came to hold within `timeout_s`, asked each `interval_s`."""
     deadline = time.monotonic() + timeout_s
     while not condition():

@@ -43,7 +43,12 @@ def request(
     answer.
     """
     with open_client(url, timeout_s=timeout_s, follow_redirects=True) as client, os_errors():
-        return client.request(method, url, headers=headers, content=content)
+        return client.request(
+            method,
+            url,
+            headers=headers,
+            content=content,
+        )
 
 
 @contextmanager
@@ -70,7 +75,12 @@ def open_response(
     with (
         client,
         os_errors(),
-        client.stream(method, url, headers=headers, content=content) as response,
+        client.stream(
+            method,
+            url,
+            headers=headers,
+            content=content,
+        ) as response,
     ):
         yield response
 

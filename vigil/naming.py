@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 
-def name_first(names: Sequence[str], most: int, count: int | None = None) -> str:
+def name_first(
+    names: Sequence[str],
+    most: int,
+    count: int | None = None,
+) -> str:
     """Return the first names with commas between, and how many more of the `count` there are.
 
     count: of all, where `names` are not all of them

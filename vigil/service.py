@@ -59,7 +59,12 @@ class Service:
 
     def get(self, path: str, timeout_s: float = 10.0) -> JsonObject:
         """The JSON that the service answers to a GET; raises Unanswered."""
-        return self._ask("GET", path, timeout_s, headers=self.headers)
+        return self._ask(
+            "GET",
+            path,
+            timeout_s,
+            headers=self.headers,
+        )
 
     def post(
         self,
@@ -70,7 +75,13 @@ class Service:
         """The JSON that it answers to a POST of `body` (or nothing); raises Unanswered."""
         content = b"" if body is None else json.dumps(body).encode()
         headers = {**self.headers, "Content-Type": "application/json"}
-        return self._ask("POST", path, timeout_s, headers=headers, content=content)
+        return self._ask(
+            "POST",
+            path,
+            timeout_s,
+            headers=headers,
+            content=content,
+        )
 
     def _ask(
         self,
@@ -80,7 +91,12 @@ class Service:
         **request: Any,
     ) -> JsonObject:
         try:
-            response = http.request(method, self.url + path, timeout_s=timeout_s, **request)
+            response = http.request(
+                method,
+                self.url + path,
+                timeout_s=timeout_s,
+                **request,
+            )
             if response.is_success:
                 return response.json()
         except (OSError, ValueError) as error:

@@ -89,12 +89,22 @@ ModelName = Annotated[str, AfterValidator(_check_model_name)]
 
 def home_setting(content: str) -> Any:
     """Declare a room's `home`: the folder of `content`."""
-    return setting(_DEFAULT_HOME, Effect.ROLLING, f"folder of {content}", internal=True)
+    return setting(
+        _DEFAULT_HOME,
+        Effect.ROLLING,
+        f"folder of {content}",
+        internal=True,
+    )
 
 
 def tracking_uri_setting() -> Any:
     """Declare a room's `tracking_uri`, where it serves beside an MLflow server."""
-    return setting(_LOCAL_MLFLOW, Effect.ROLLING, "MLflow server", internal=True)
+    return setting(
+        _LOCAL_MLFLOW,
+        Effect.ROLLING,
+        "MLflow server",
+        internal=True,
+    )
 
 
 def model_name_setting(effect: Effect, description: str) -> Any:

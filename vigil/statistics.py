@@ -16,7 +16,11 @@ class Interval(NamedTuple):
     high: float
 
 
-def share_interval(hits: int, trials: int, level: float = 0.95) -> Interval:
+def share_interval(
+    hits: int,
+    trials: int,
+    level: float = 0.95,
+) -> Interval:
     """Wilson's confidence interval of the share `hits` / `trials`; [0, 1] without trials.
 
     Source: Wilson, Probable inference, 1927; as scipy computes it.

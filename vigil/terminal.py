@@ -35,7 +35,12 @@ stdout_console = Console(
 
 PART_S = 5.0
 P = ParamSpec("P")
-json_option = click.option("--json", "as_json", is_flag=True, help="one JSON object on stdout")
+json_option = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="one JSON object on stdout",
+)
 
 
 def printable(value: object) -> str:
@@ -133,7 +138,12 @@ def print_listing(
         print_table(columns, list(rows))
 
 
-def print_answer(document: Any, sentence: str, *, as_json: bool) -> None:
+def print_answer(
+    document: Any,
+    sentence: str,
+    *,
+    as_json: bool,
+) -> None:
     """What was done, on stdout: one JSON object, or a sentence."""
     if as_json:
         print_json(document)
@@ -144,7 +154,12 @@ def print_answer(document: Any, sentence: str, *, as_json: bool) -> None:
 def print_figures(figures: JsonObject, *, as_json: bool) -> None:
     """Figures on stdout: one JSON object, or a table of two columns."""
     rows = ((name, _figure_in_words(value)) for name, value in figures.items())
-    print_listing(figures, ("figure", "value"), rows, as_json=as_json)
+    print_listing(
+        figures,
+        ("figure", "value"),
+        rows,
+        as_json=as_json,
+    )
 
 
 def _figure_in_words(value: object) -> object:

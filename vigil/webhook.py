@@ -30,7 +30,11 @@ class Delivery:
         return 400 <= self.status < 500 and self.status not in _TRANSIENT
 
 
-def webhook_signature(secret: bytes, timestamp: str, body: bytes) -> str:
+def webhook_signature(
+    secret: bytes,
+    timestamp: str,
+    body: bytes,
+) -> str:
     """The header X-Vigil-Signature: HMAC-SHA256 over "<timestamp>.<body>".
 
     Receivers compare it in constant time and refuse old timestamps.

@@ -88,10 +88,20 @@ class Screen:
         over = self._counting(rows, suppressed)
         places = Places(rows)
         described = self._described(rows, over, describe)
-        placed = zip(described, over.tolist(), places.of(over), strict=True)
+        placed = zip(
+            described,
+            over.tolist(),
+            places.of(over),
+            strict=True,
+        )
         alerts = [PlacedAlert(alert, row, place) for alert, row, place in placed if alert]
         suppressed["deviation"] += len(over) - len(alerts)
-        return ScreenedBatch(rows, alerts, places.passed(), suppressed=suppressed)
+        return ScreenedBatch(
+            rows,
+            alerts,
+            places.passed(),
+            suppressed=suppressed,
+        )
 
     def _counting(self, rows: ScoredRows, suppressed: Counter[str]) -> RowIndices:
         """Rows over the threshold that are neither silenced nor doubled."""

@@ -239,7 +239,12 @@ class IncidentBook:
             return
         self._episodes += 1
         onset = min(episode.since, now)
-        drift = self._create_of_window(episode, "drift", onset, now=now)
+        drift = self._create_of_window(
+            episode,
+            "drift",
+            onset,
+            now=now,
+        )
         drift.title = f"many features moved: drift episode {self._episodes}"
         self._link(episode.id, onset)
         self.announce(drift, now)
@@ -252,7 +257,12 @@ class IncidentBook:
         *,
         now: float,
     ) -> TrackedIncident:
-        incident = self.create(onset, 0.0, now, held_by=None)
+        incident = self.create(
+            onset,
+            0.0,
+            now,
+            held_by=None,
+        )
         incident.kind = kind
         incident.version = cause.version
         incident.moved = cause.features[:MAX_FEATURES_OF_WINDOW]
@@ -294,7 +304,12 @@ class IncidentBook:
         """Open the incident of a data break, or add a window to the one that is open."""
         onset = min(window.since, now)
         opened = self._open_break()
-        incident = opened or self._create_of_window(window, "data break", onset, now=now)
+        incident = opened or self._create_of_window(
+            window,
+            "data break",
+            onset,
+            now=now,
+        )
         incident.title = window.title
         incident.broken = _with_new(incident.broken, window)
         incident.moved = window.features[:MAX_FEATURES_OF_WINDOW] or incident.moved

@@ -64,7 +64,12 @@ def incidents_command(
     query = urlencode(without_none(given))
     page = _service(service).get(f"/incidents?{query}")
     rows = map(_incident_row, page["incidents"])
-    print_listing(page, _COLUMNS, rows, as_json=as_json)
+    print_listing(
+        page,
+        _COLUMNS,
+        rows,
+        as_json=as_json,
+    )
     if page["next"] and not as_json:
         say(f"more: vigil incidents --next {page['next']}")
 
@@ -74,7 +79,11 @@ def incidents_command(
 @service_options
 @json_option
 @report_errors
-def show_incident(incident_id: str, service: ServiceOptions, as_json: bool) -> None:
+def show_incident(
+    incident_id: str,
+    service: ServiceOptions,
+    as_json: bool,
+) -> None:
     """One incident: what was observed and expected, and what people have said."""
     incident = _service(service).get(_incident_path(incident_id))
     if as_json:
@@ -129,7 +138,11 @@ def dismiss_incident(
     _judge(service, incident_id, body, as_json)
 
 
-def _rule_body(features: str | None, every_entity: bool, until: str | None) -> JsonObject:
+def _rule_body(
+    features: str | None,
+    every_entity: bool,
+    until: str | None,
+) -> JsonObject:
     body: JsonObject = {"until": until}
     if features:
         body["features"] = [name.strip() for name in features.split(",")]
@@ -161,7 +174,12 @@ def silence_command() -> None:
 
 @silence_command.command("add")
 @click.option("--from", "since", help="ISO 8601, UTC where it has no zone (default: now)")
-@click.option("--to", "until", required=True, help="ISO 8601")
+@click.option(
+    "--to",
+    "until",
+    required=True,
+    help="ISO 8601",
+)
 @click.option("--entity", help="whose rows (default: everybody's)")
 @click.option("--reason", default="", help="kept with the silence")
 @service_options
@@ -194,7 +212,12 @@ def list_silences(service: ServiceOptions, as_json: bool) -> None:
     """All silences, by their begin, also those of the calendar."""
     listed = _service(service).get("/silences")
     rows = map(_silence_row, listed["silences"])
-    print_listing(listed, _SILENCE_COLUMNS, rows, as_json=as_json)
+    print_listing(
+        listed,
+        _SILENCE_COLUMNS,
+        rows,
+        as_json=as_json,
+    )
     calendar = listed["calendar"]
     if calendar["error"] and not as_json:
         say(f"the calendar {calendar['source']} holds as it was read last: {calendar['error']}")
@@ -205,7 +228,11 @@ def list_silences(service: ServiceOptions, as_json: bool) -> None:
 @service_options
 @json_option
 @report_errors
-def remove_silence(silence_id: str, service: ServiceOptions, as_json: bool) -> None:
+def remove_silence(
+    silence_id: str,
+    service: ServiceOptions,
+    as_json: bool,
+) -> None:
     """Take a silence back."""
     silence = _service(service).post("/silences/remove", body={"id": silence_id})
     _show_silence(silence, as_json)
@@ -213,7 +240,12 @@ def remove_silence(silence_id: str, service: ServiceOptions, as_json: bool) -> N
 
 def _show_silence(silence: Fields, as_json: bool) -> None:
     rows = map(_silence_row, [silence])
-    print_listing(silence, _SILENCE_COLUMNS, rows, as_json=as_json)
+    print_listing(
+        silence,
+        _SILENCE_COLUMNS,
+        rows,
+        as_json=as_json,
+    )
 
 
 @click.group("rules")
@@ -228,7 +260,12 @@ def rules_command() -> None:
 def list_rules(service: ServiceOptions, as_json: bool) -> None:
     """All rules, the latest last."""
     listed = _service(service).get("/rules")
-    print_listing(listed, _RULE_COLUMNS, map(_rule_row, listed["rules"]), as_json=as_json)
+    print_listing(
+        listed,
+        _RULE_COLUMNS,
+        map(_rule_row, listed["rules"]),
+        as_json=as_json,
+    )
 
 
 @rules_command.command("remove")
@@ -236,7 +273,11 @@ def list_rules(service: ServiceOptions, as_json: bool) -> None:
 @service_options
 @json_option
 @report_errors
-def remove_rule(rule_id: str, service: ServiceOptions, as_json: bool) -> None:
+def remove_rule(
+    rule_id: str,
+    service: ServiceOptions,
+    as_json: bool,
+) -> None:
     """Undo a rule: what it holds back now is announced."""
     rule = _service(service).post("/rules/remove", body={"id": rule_id})
     removed = printable(f"removed {rule['id']}: {rule['sentence']}")

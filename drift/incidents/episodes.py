@@ -102,6 +102,10 @@ def _moved(
     return tuple(deviations)
 
 
-def _deviation(feature: str, observed: float, expected: float) -> FeatureDeviation:
+def _deviation(
+    feature: str,
+    observed: float,
+    expected: float,
+) -> FeatureDeviation:
     direction = direction_of(observed, expected)
     return FeatureDeviation(bounded_name(feature), observed, expected, direction)

@@ -57,7 +57,13 @@ class IncidentPrecision(NamedTuple):
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
-NOTHING_JUDGED = IncidentPrecision(0, 0, None, 0.0, 1.0)
+NOTHING_JUDGED = IncidentPrecision(
+    0,
+    0,
+    None,
+    0.0,
+    1.0,
+)
 
 
 def incident_precision(verdicts: Iterable[IncidentVerdict]) -> IncidentPrecision:
@@ -68,7 +74,13 @@ def incident_precision(verdicts: Iterable[IncidentVerdict]) -> IncidentPrecision
     answered = confirmed + dismissed
     bounds = share_interval(confirmed, answered)
     value = confirmed / answered if answered else None
-    return IncidentPrecision(confirmed, dismissed, value, bounds.low, bounds.high)
+    return IncidentPrecision(
+        confirmed,
+        dismissed,
+        value,
+        bounds.low,
+        bounds.high,
+    )
 
 
 def row_labels(judged: Iterable[JudgedIncident]) -> list[Label]:

@@ -17,7 +17,11 @@ from vigil.arrays import Flags, Floats
 MAX_WAITING_BATCHES = 100
 
 
-def scored_rows(batch: CapturedRows, bundle: ModelBundle, now: float) -> ScoredRows | None:
+def scored_rows(
+    batch: CapturedRows,
+    bundle: ModelBundle,
+    now: float,
+) -> ScoredRows | None:
     """Return a batch with the names of the champion's features; None where it has others.
 
     Rows alert by the threshold of the model that scored them. An older replica does not say that:
@@ -44,7 +48,11 @@ def scored_rows(batch: CapturedRows, bundle: ModelBundle, now: float) -> ScoredR
     )
 
 
-def _times(context: RowContext, count: int, arrived: float) -> Floats:
+def _times(
+    context: RowContext,
+    count: int,
+    arrived: float,
+) -> Floats:
     """When each row is of; where that is not known, when it arrived."""
     if context.times is None:
         return np.full(count, arrived)

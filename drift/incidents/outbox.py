@@ -88,13 +88,25 @@ class Outbox:
     ) -> None:
         """Note how the sending of messages has ended."""
         with self._store.transaction() as session:
-            _end(session, channel, messages, outcome=outcome, now=now)
+            _end(
+                session,
+                channel,
+                messages,
+                outcome=outcome,
+                now=now,
+            )
 
     def summarize(self, channel: str, now: float) -> OutboxMessage:
         """Replace all that waits for a channel by one summary, before any of it is sent."""
         with self._store.transaction() as session:
             messages = _first_waiting(session, channel, MAX_SUMMARIZED)
-            _end(session, channel, messages, outcome=SUMMARIZED, now=now)
+            _end(
+                session,
+                channel,
+                messages,
+                outcome=SUMMARIZED,
+                now=now,
+            )
             summary = _add_summary(session, summarize(messages), now)
             session.add(DeliveryRow(channel=channel, seq=summary.seq))
             return _message(summary)
@@ -130,7 +142,11 @@ def _taken_since(channel: str, since: float) -> AnySelect:
     )
 
 
-def _first_waiting(session: Session, channel: str, limit: int) -> list[OutboxMessage]:
+def _first_waiting(
+    session: Session,
+    channel: str,
+    limit: int,
+) -> list[OutboxMessage]:
     waiting = _of_waiting(_delivered_or_not(MessageRow), channel)
     first = waiting.order_by(MessageRow.seq).limit(limit)
     rows = session.scalars(first)
@@ -169,7 +185,11 @@ def _end(
     session.execute(ended.values(ended=now, outcome=outcome))
 
 
-def _add_summary(session: Session, summary: StormSummary, now: float) -> MessageRow:
+def _add_summary(
+    session: Session,
+    summary: StormSummary,
+    now: float,
+) -> MessageRow:
     """A message that is named by its place."""
     row = MessageRow(
         id="",

@@ -203,7 +203,12 @@ class IncidentStore:
             return [msgspec.json.decode(text, type=form) for text in session.scalars(query)]
 
 
-def open_incident_store(url: str, folder: Path, *, keep: int) -> IncidentStore:
+def open_incident_store(
+    url: str,
+    folder: Path,
+    *,
+    keep: int,
+) -> IncidentStore:
     """The store at a PostgreSQL URL, or in `folder` when there is none, its tables up to date.
 
     Raises IncidentStoreUnavailable or IncidentStoreRefused.

@@ -194,7 +194,11 @@ def _fits(rows: CapturedRows, bundle: ModelBundle) -> bool:
     return features == len(bundle.names)
 
 
-def _arrivals(count: int, since: float, now: float) -> Floats:
+def _arrivals(
+    count: int,
+    since: float,
+    now: float,
+) -> Floats:
     """When each of `count` rows came, evenly spread up to `now`."""
     steps = np.linspace(since, now, count + 1)
     return np.round(steps[1:], 2)
@@ -204,7 +208,11 @@ def _draw(points: Sequence[Point]) -> list[_Drawn]:
     return [_Drawn(random.random(), point) for point in points]
 
 
-def _kept(drawn: Sequence[_Drawn], count: int, now: float) -> list[_Drawn]:
+def _kept(
+    drawn: Sequence[_Drawn],
+    count: int,
+    now: float,
+) -> list[_Drawn]:
     """The points of the last ten minutes, at most so many."""
     since = now - SPAN_S
     recent = [one for one in drawn if _time_of(one) >= since]

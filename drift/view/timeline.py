@@ -173,7 +173,12 @@ def _last_swap(replicas: Sequence[ServedModel]) -> float:
     return max(served.since or 0.0 for served in replicas)
 
 
-def _swap_text(version: str, replicas: int, *, is_first: bool) -> str:
+def _swap_text(
+    version: str,
+    replicas: int,
+    *,
+    is_first: bool,
+) -> str:
     if is_first:
         return f"Version {version} is served"
     who = "The one replica serves" if replicas == 1 else f"All {replicas} replicas serve"

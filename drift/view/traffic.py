@@ -229,7 +229,11 @@ def _shares(since: float, now: float) -> Iterator[tuple[float, float]]:
             yield begin, overlap / seconds
 
 
-def _overlap(begin: float, since: float, now: float) -> float:
+def _overlap(
+    begin: float,
+    since: float,
+    now: float,
+) -> float:
     """Seconds of a step that a report covers."""
     covered_from = max(since, begin)
     covered_to = min(now, begin + STEP_S)

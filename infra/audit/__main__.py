@@ -41,7 +41,13 @@ from vigil.terminal import report_errors, say
 @click.option("--offline", is_flag=True, help="ask nobody: look at the file and its days alone")
 @click.option("--write-docs", is_flag=True, help="write the table of docs/security.md")
 @report_errors
-def main(path: Path, osv: str, through: str, offline: bool, write_docs: bool) -> None:
+def main(
+    path: Path,
+    osv: str,
+    through: str,
+    offline: bool,
+    write_docs: bool,
+) -> None:
     """Fail on a pin that is old, out of support or has a known advisory, and on old exceptions."""
     pin_file = read_pins(path)
     if write_docs:
@@ -104,7 +110,11 @@ def _old_pins(
             yield finding
 
 
-def _advisories(pin_file: PinFile, osv: str, unanswered: list[str]) -> list[PinFinding]:
+def _advisories(
+    pin_file: PinFile,
+    osv: str,
+    unanswered: list[str],
+) -> list[PinFinding]:
     packages = [*locked_packages(ROOT / "uv.lock"), *pinned_packages(pin_file.pins)]
     try:
         return list(known_advisories(packages, osv))

@@ -31,7 +31,11 @@ def _named(project: JsonObject) -> Iterator[str]:
             yield canonicalize_name(Requirement(text).name)
 
 
-def _pin(name: str, version: str, today: date) -> Pin:
+def _pin(
+    name: str,
+    version: str,
+    today: date,
+) -> Pin:
     return Pin(
         name=name,
         version=version,

@@ -80,7 +80,11 @@ def _entry(kind: type[Any], values: Mapping[str, Any]) -> Any:
         raise BadSettings(f"entry {dict(values)} of the pins: {error}") from None
 
 
-def local_findings(pins: Iterable[Pin], root: Path, today: date) -> Iterator[PinFinding]:
+def local_findings(
+    pins: Iterable[Pin],
+    root: Path,
+    today: date,
+) -> Iterator[PinFinding]:
     """Yield what is wrong with pins that no registry has to be asked for."""
     for pin in pins:
         if pin.version not in (root / pin.file).read_text():
@@ -101,7 +105,11 @@ def forgotten_pin(pin: Pin, today: date) -> Iterator[PinFinding]:
         yield PinFinding(pin.name, f"nobody has looked for a newer one since {pin.day}")
 
 
-def age_finding(pin: Pin, newer: Sequence[NewerRelease], today: date) -> PinFinding | None:
+def age_finding(
+    pin: Pin,
+    newer: Sequence[NewerRelease],
+    today: date,
+) -> PinFinding | None:
     """Return what is wrong with a pin beside which its registry has `newer` releases."""
     if not newer:
         return None

@@ -30,7 +30,12 @@ FetchText = Callable[[str], str]
 
 def fetch_text(url: str) -> str:
     """Return what is at `url`. Raises OSError without an answer of 2xx."""
-    response = request("GET", url, timeout_s=REGISTRY_TIMEOUT_S, headers=_headers(url))
+    response = request(
+        "GET",
+        url,
+        timeout_s=REGISTRY_TIMEOUT_S,
+        headers=_headers(url),
+    )
     check_status(response)
     return response.text
 
@@ -58,7 +63,11 @@ def newer_releases(pin: Pin, fetch: FetchText = fetch_text) -> list[NewerRelease
     return list(_READERS[kind](name, pinned, fetch))
 
 
-def _pypi(name: str, pinned: Version, fetch: FetchText) -> Iterator[NewerRelease]:
+def _pypi(
+    name: str,
+    pinned: Version,
+    fetch: FetchText,
+) -> Iterator[NewerRelease]:
     document = json.loads(fetch(f"https://pypi.org/pypi/{quote(name)}/json"))
     for version, files in document["releases"].items():
         usable = [file for file in files if not file.get("yanked")]
@@ -66,14 +75,22 @@ def _pypi(name: str, pinned: Version, fetch: FetchText) -> Iterator[NewerRelease
             yield NewerRelease(version, _day(usable[0]["upload_time_iso_8601"]))
 
 
-def _npm(name: str, pinned: Version, fetch: FetchText) -> Iterator[NewerRelease]:
+def _npm(
+    name: str,
+    pinned: Version,
+    fetch: FetchText,
+) -> Iterator[NewerRelease]:
     document = json.loads(fetch(f"https://registry.npmjs.org/{quote(name, safe='@')}"))
     for version, moment in document["time"].items():
         if _is_newer(version, pinned):
             yield NewerRelease(version, _day(moment))
 
 
-def _go(name: str, pinned: Version, fetch: FetchText) -> Iterator[NewerRelease]:
+def _go(
+    name: str,
+    pinned: Version,
+    fetch: FetchText,
+) -> Iterator[NewerRelease]:
     # The proxy writes an upper-case letter as ! and the lower-case one.
     path = re.sub("[A-Z]", _escape_upper, name)
     listed = fetch(f"https://proxy.golang.org/{path}/@v/list").split()
@@ -83,7 +100,11 @@ def _go(name: str, pinned: Version, fetch: FetchText) -> Iterator[NewerRelease]:
         yield NewerRelease(version.removeprefix("v"), _day(details["Time"]))
 
 
-def _github(name: str, pinned: Version, fetch: FetchText) -> Iterator[NewerRelease]:
+def _github(
+    name: str,
+    pinned: Version,
+    fetch: FetchText,
+) -> Iterator[NewerRelease]:
     """Of the last hundred releases."""
     releases = json.loads(fetch(f"{_GITHUB}repos/{name}/releases?per_page=100"))
     for release in releases:
@@ -92,7 +113,11 @@ def _github(name: str, pinned: Version, fetch: FetchText) -> Iterator[NewerRelea
             yield NewerRelease(version.removeprefix("v"), _day(release["published_at"]))
 
 
-def _helm(name: str, pinned: Version, fetch: FetchText) -> Iterator[NewerRelease]:
+def _helm(
+    name: str,
+    pinned: Version,
+    fetch: FetchText,
+) -> Iterator[NewerRelease]:
     repository, _, chart = name.partition("#")
     index = yaml.load(fetch(f"{repository}/index.yaml"), yaml.CSafeLoader)  # it is the safe one
     for entry in index["entries"][chart]:

@@ -25,7 +25,11 @@ def workflow_pins(root: Path, today: date) -> list[Pin]:
     return list(pins.values())
 
 
-def _pins_of(path: Path, root: Path, today: date) -> Iterator[Pin]:
+def _pins_of(
+    path: Path,
+    root: Path,
+    today: date,
+) -> Iterator[Pin]:
     for found in _USES.finditer(path.read_text()):
         yield Pin(
             name=found["name"],

@@ -47,7 +47,12 @@ _SCORING = [
             "one": "sum(vigil_replica_resident_memory_bytes) / sum(vigil_model_replicas)",
         },
     ),
-    Panel("Processors in use", "Of the replicas.", "short", queries={"replicas": _CPU_S}),
+    Panel(
+        "Processors in use",
+        "Of the replicas.",
+        "short",
+        queries={"replicas": _CPU_S},
+    ),
 ]
 
 _NODES = [

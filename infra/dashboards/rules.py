@@ -52,7 +52,11 @@ class Alert:
         }
 
 
-def _burns(times: float, long: str, short: str) -> str:
+def _burns(
+    times: float,
+    long: str,
+    short: str,
+) -> str:
     """PromQL: the budget of 30 days is spent `times` too fast, for long and still now.
 
     Ten failures at least: of a handful of requests a single one is a large share.

@@ -70,7 +70,12 @@ class PodContainer:
 
     def log_key(self, *, previous: bool) -> ContainerLog:
         """Return whose log is its own, or that of the container before it."""
-        return ContainerLog(self.pod.namespace, self.pod.name, self.name, previous=previous)
+        return ContainerLog(
+            self.pod.namespace,
+            self.pod.name,
+            self.name,
+            previous=previous,
+        )
 
     def last_words(self, *, previous: bool = False) -> str:
         """Return the end of its log as the end of a sentence."""
@@ -246,7 +251,12 @@ def diagnose_memory(pod: SeenObject) -> Diagnoses:
         used = _memory_used(pod, spec["name"])
         limit = parse_quantity(nested(spec, "resources.limits.memory"))
         if limit and used >= _MAX_MEMORY_SHARE * limit:
-            yield _nearly_full(pod, spec["name"], used / GIB, limit_gib=limit / GIB)
+            yield _nearly_full(
+                pod,
+                spec["name"],
+                used / GIB,
+                limit_gib=limit / GIB,
+            )
 
 
 def _memory_used(pod: SeenObject, container: str) -> int:

@@ -100,7 +100,11 @@ def _applications(service: KubeObject) -> Iterator[tuple[str, RawObject]]:
         yield from applications.items()
 
 
-def _unhealthy(service: KubeObject, name: str, application: RawObject) -> Diagnosis:
+def _unhealthy(
+    service: KubeObject,
+    name: str,
+    application: RawObject,
+) -> Diagnosis:
     why = f"application {name} is {application['status']}: {_cause_of(application)}"
     logs = f"`kubectl -n {service.namespace} logs -l ray.io/group=serve -c ray`"
     return failure(service, why, f"the replicas' logs say more: {logs}")

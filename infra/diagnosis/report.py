@@ -49,19 +49,46 @@ def _as_sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}"
 
 
-def failure(what: Subject, why: str, fix: str) -> Diagnosis:
+def failure(
+    what: Subject,
+    why: str,
+    fix: str,
+) -> Diagnosis:
     """Say that something does not work."""
-    return Diagnosis(str(what), why, fix, grade="failure")
+    return Diagnosis(
+        str(what),
+        why,
+        fix,
+        grade="failure",
+    )
 
 
-def risk(what: Subject, why: str, fix: str) -> Diagnosis:
+def risk(
+    what: Subject,
+    why: str,
+    fix: str,
+) -> Diagnosis:
     """Say that something works, and will not for long or when it counts."""
-    return Diagnosis(str(what), why, fix, grade="risk")
+    return Diagnosis(
+        str(what),
+        why,
+        fix,
+        grade="risk",
+    )
 
 
-def note(what: Subject, why: str, fix: str) -> Diagnosis:
+def note(
+    what: Subject,
+    why: str,
+    fix: str,
+) -> Diagnosis:
     """Say that nothing is wrong, and something is left to be done."""
-    return Diagnosis(str(what), why, fix, grade="note")
+    return Diagnosis(
+        str(what),
+        why,
+        fix,
+        grade="note",
+    )
 
 
 def only_failures(diagnoses: Sequence[Diagnosis]) -> list[Diagnosis]:

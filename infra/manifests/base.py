@@ -81,7 +81,13 @@ def priority_classes() -> Manifests:
 
 
 def _priority_class(name: str, fields: Manifest) -> Manifest:
-    return kube_manifest("scheduling.k8s.io/v1", "PriorityClass", name, None, **fields)
+    return kube_manifest(
+        "scheduling.k8s.io/v1",
+        "PriorityClass",
+        name,
+        None,
+        **fields,
+    )
 
 
 def namespace_manifests(settings: PlatformSettings) -> Manifests:
@@ -103,7 +109,13 @@ def _namespace(name: str, settings: PlatformSettings) -> Manifest:
         **_security_labels(_SECURITY_LEVELS[name]),
         **namespace_labels(settings, name),
     }
-    return kube_manifest("v1", "Namespace", name, None, labels=labels)
+    return kube_manifest(
+        "v1",
+        "Namespace",
+        name,
+        None,
+        labels=labels,
+    )
 
 
 def _security_labels(level: str) -> dict[str, str]:
@@ -118,7 +130,13 @@ def service_accounts(settings: PlatformSettings) -> Manifests:
 
 def _service_account(namespace: str, name: str) -> Manifest:
     without_token = {"automountServiceAccountToken": False}
-    return kube_manifest("v1", "ServiceAccount", name, namespace, **without_token)
+    return kube_manifest(
+        "v1",
+        "ServiceAccount",
+        name,
+        namespace,
+        **without_token,
+    )
 
 
 def storage_manifests(settings: PlatformSettings, bindings: Bindings) -> Manifests:
@@ -161,7 +179,13 @@ def _home_class(file_system: Any) -> Manifest:
 
 
 def _storage_class(name: str, **fields: Any) -> Manifest:
-    return kube_manifest("storage.k8s.io/v1", "StorageClass", name, None, **fields)
+    return kube_manifest(
+        "storage.k8s.io/v1",
+        "StorageClass",
+        name,
+        None,
+        **fields,
+    )
 
 
 def _home_claims(settings: PlatformSettings) -> Iterator[Manifest]:
@@ -169,7 +193,13 @@ def _home_claims(settings: PlatformSettings) -> Iterator[Manifest]:
         class_name = _HOME_CLASS if settings.on_aws else settings.home_storage_class
         mode = "ReadWriteMany" if settings.on_aws else settings.home_access_mode
         size = f"{settings.home_size_gib}Gi"
-        yield volume_claim("home", RAY_NAMESPACE, class_name, mode=mode, size=size)
+        yield volume_claim(
+            "home",
+            RAY_NAMESPACE,
+            class_name,
+            mode=mode,
+            size=size,
+        )
 
 
 def volume_claim(

@@ -109,11 +109,24 @@ def ingress_manifests(settings: PlatformSettings) -> Manifests:
 
 
 def _alb(settings: PlatformSettings) -> Manifests:
-    ingress = _networking("Ingress", RAY_SERVICE, RAY_NAMESPACE, **_balancer(settings))
+    ingress = _networking(
+        "Ingress",
+        RAY_SERVICE,
+        RAY_NAMESPACE,
+        **_balancer(settings),
+    )
     if settings.nodes != "auto":
         return [ingress]
     controller = {"controller": "eks.amazonaws.com/alb"}
-    return [ingress, _networking("IngressClass", "alb", None, spec=controller)]
+    return [
+        ingress,
+        _networking(
+            "IngressClass",
+            "alb",
+            None,
+            spec=controller,
+        ),
+    ]
 
 
 def _networking(
@@ -122,7 +135,13 @@ def _networking(
     namespace: str | None,
     **fields: Any,
 ) -> Manifest:
-    return kube_manifest("networking.k8s.io/v1", kind, name, namespace, **fields)
+    return kube_manifest(
+        "networking.k8s.io/v1",
+        kind,
+        name,
+        namespace,
+        **fields,
+    )
 
 
 def _balancer(settings: PlatformSettings) -> JsonObject:
@@ -155,7 +174,13 @@ def _gateway(settings: PlatformSettings) -> Manifests:
 
 
 def _gateway_object(kind: str, spec: Manifest) -> Manifest:
-    return kube_manifest(_GATEWAY_API, kind, RAY_SERVICE, RAY_NAMESPACE, spec=spec)
+    return kube_manifest(
+        _GATEWAY_API,
+        kind,
+        RAY_SERVICE,
+        RAY_NAMESPACE,
+        spec=spec,
+    )
 
 
 # --- Argo CD ---
@@ -176,7 +201,13 @@ def root_application(settings: PlatformSettings) -> Manifests:
 
 
 def _argocd_object(kind: str, spec: Manifest) -> Manifest:
-    return kube_manifest("argoproj.io/v1alpha1", kind, "vigil", ARGOCD_NAMESPACE, spec=spec)
+    return kube_manifest(
+        "argoproj.io/v1alpha1",
+        kind,
+        "vigil",
+        ARGOCD_NAMESPACE,
+        spec=spec,
+    )
 
 
 def _project_spec(settings: PlatformSettings) -> Manifest:

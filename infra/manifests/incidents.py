@@ -57,7 +57,12 @@ def incident_manifests(settings: PlatformSettings, bindings: Bindings) -> Manife
 
 def _to_receivers() -> Manifest:
     rules = [traffic_to([any_address()], *_RECEIVER_PORTS)]
-    return network_policy("monitor-to-receivers", RAY_NAMESPACE, MONITOR_LABELS, egress=rules)
+    return network_policy(
+        "monitor-to-receivers",
+        RAY_NAMESPACE,
+        MONITOR_LABELS,
+        egress=rules,
+    )
 
 
 def _to_alertmanager() -> Manifest:
@@ -72,7 +77,12 @@ def _to_alertmanager() -> Manifest:
 
 def _to_database(peers: Manifests, port: int) -> Manifest:
     rules = [traffic_to(peers, port)]
-    return network_policy("monitor-to-database", RAY_NAMESPACE, MONITOR_LABELS, egress=rules)
+    return network_policy(
+        "monitor-to-database",
+        RAY_NAMESPACE,
+        MONITOR_LABELS,
+        egress=rules,
+    )
 
 
 def _database_config(bindings: Bindings) -> Manifest:
@@ -147,7 +157,12 @@ def _password_containers(settings: PlatformSettings) -> Manifests:
     run = ["python", f"{_SCRIPT_FOLDER}/pgpass.py"]
     return [
         _password_container(settings, "password", [*run, "once"]),
-        _password_container(settings, "password-refresh", run, restartPolicy="Always"),
+        _password_container(
+            settings,
+            "password-refresh",
+            run,
+            restartPolicy="Always",
+        ),
     ]
 
 

@@ -62,7 +62,12 @@ def _dashboard(uid: str, text: str) -> Manifest:
     One for each dashboard, as a ConfigMap holds at most 1 MiB.
     """
     name = f"dashboard-{uid.lower()}"
-    return config_map(name, MONITORING_NAMESPACE, {f"{uid}.json": text}, labels=_SHOWN_BY_GRAFANA)
+    return config_map(
+        name,
+        MONITORING_NAMESPACE,
+        {f"{uid}.json": text},
+        labels=_SHOWN_BY_GRAFANA,
+    )
 
 
 def _monitor(
@@ -71,7 +76,13 @@ def _monitor(
     spec: Manifest,
     api: str = _MONITORING_API,
 ) -> Manifest:
-    return kube_manifest(api, kind, name, MONITORING_NAMESPACE, spec=spec)
+    return kube_manifest(
+        api,
+        kind,
+        name,
+        MONITORING_NAMESPACE,
+        spec=spec,
+    )
 
 
 def _scrape_service() -> Manifest:
@@ -79,7 +90,12 @@ def _scrape_service() -> Manifest:
 
     Whichever replica answers, `/metrics` is the sum over all.
     """
-    return _monitor("ScrapeConfig", "vigil", _SCRAPE_SPEC, api="monitoring.coreos.com/v1alpha1")
+    return _monitor(
+        "ScrapeConfig",
+        "vigil",
+        _SCRAPE_SPEC,
+        api="monitoring.coreos.com/v1alpha1",
+    )
 
 
 def _scrape_ray() -> Manifest:

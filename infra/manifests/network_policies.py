@@ -83,17 +83,32 @@ def _among_ray_pods(aws: Manifests) -> Manifest:
 def _autoscaler_to_api() -> Manifest:
     """The autoscaler in each head asks the API server for pods."""
     api = traffic_to([any_address()], 443, 6443)
-    return network_policy("ray-autoscaler", RAY_NAMESPACE, _HEADS, egress=[api])
+    return network_policy(
+        "ray-autoscaler",
+        RAY_NAMESPACE,
+        _HEADS,
+        egress=[api],
+    )
 
 
 def _ray_to_mlflow() -> Manifest:
     mlflow = traffic_to([in_namespace(TRACKING_NAMESPACE, _MLFLOW)], 5000)
-    return network_policy("ray-to-mlflow", RAY_NAMESPACE, {}, egress=[mlflow])
+    return network_policy(
+        "ray-to-mlflow",
+        RAY_NAMESPACE,
+        {},
+        egress=[mlflow],
+    )
 
 
 def _operator_to_ray() -> Manifest:
     operator = traffic_from([in_namespace(OPERATORS_NAMESPACE)], 8265, 8000, 52365)
-    return network_policy("operator-to-ray", RAY_NAMESPACE, {}, ingress=[operator])
+    return network_policy(
+        "operator-to-ray",
+        RAY_NAMESPACE,
+        {},
+        ingress=[operator],
+    )
 
 
 def _mlflow_from_ray(aws: Manifests) -> Manifest:
@@ -109,17 +124,32 @@ def _mlflow_from_ray(aws: Manifests) -> Manifest:
 
 def _mlflow_to_database(settings: PlatformSettings) -> Manifest:
     database = traffic_to(ip_blocks([settings.vpc_cidr]), 5432)
-    return network_policy("mlflow-to-database", TRACKING_NAMESPACE, {}, egress=[database])
+    return network_policy(
+        "mlflow-to-database",
+        TRACKING_NAMESPACE,
+        {},
+        egress=[database],
+    )
 
 
 def _ray_to_redis() -> Manifest:
     redis = traffic_to([any_address()], 6379)
-    return network_policy("ray-to-redis", RAY_NAMESPACE, {}, egress=[redis])
+    return network_policy(
+        "ray-to-redis",
+        RAY_NAMESPACE,
+        {},
+        egress=[redis],
+    )
 
 
 def _prometheus_to_ray() -> Manifest:
     prometheus = traffic_from([in_namespace(MONITORING_NAMESPACE)], 8000, 8080, 9101)
-    return network_policy("prometheus", RAY_NAMESPACE, {}, ingress=[prometheus])
+    return network_policy(
+        "prometheus",
+        RAY_NAMESPACE,
+        {},
+        ingress=[prometheus],
+    )
 
 
 def _from_outside(settings: PlatformSettings) -> Manifest:
@@ -129,7 +159,12 @@ def _from_outside(settings: PlatformSettings) -> Manifest:
     """
     ports = [8000, settings.serve.grpc_port] if settings.serve.grpc_port else [8000]
     balancer = traffic_from(_balancers(settings), *ports)
-    return network_policy("ingress", RAY_NAMESPACE, _WORKERS, ingress=[balancer])
+    return network_policy(
+        "ingress",
+        RAY_NAMESPACE,
+        _WORKERS,
+        ingress=[balancer],
+    )
 
 
 def _balancers(settings: PlatformSettings) -> Manifests:

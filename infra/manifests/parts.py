@@ -64,7 +64,14 @@ def config_map(
     **more: Any,
 ) -> Manifest:
     """A ConfigMap."""
-    return kube_manifest("v1", "ConfigMap", name, namespace, data=data, **more)
+    return kube_manifest(
+        "v1",
+        "ConfigMap",
+        name,
+        namespace,
+        data=data,
+        **more,
+    )
 
 
 def disruption_budget(
@@ -75,7 +82,13 @@ def disruption_budget(
 ) -> Manifest:
     """How far a drain may go; `bound` is minAvailable or maxUnavailable."""
     spec = {**bound, "selector": {"matchLabels": labels}}
-    return kube_manifest("policy/v1", "PodDisruptionBudget", name, namespace, spec=spec)
+    return kube_manifest(
+        "policy/v1",
+        "PodDisruptionBudget",
+        name,
+        namespace,
+        spec=spec,
+    )
 
 
 def _metadata(name: str, labels: dict[str, str]) -> Manifest:
@@ -97,7 +110,11 @@ def _plain(name: str, value: str) -> Manifest:
     return {"name": name, "value": value}
 
 
-def _from_secret(variable: str, secret: str, key: str) -> Manifest:
+def _from_secret(
+    variable: str,
+    secret: str,
+    key: str,
+) -> Manifest:
     reference = {"name": secret, "key": key}
     return {"name": variable, "valueFrom": {"secretKeyRef": reference}}
 
@@ -153,8 +170,18 @@ def deny_all(namespace: str) -> Manifest:
     return _network_policy("deny-all", namespace, spec)
 
 
-def _network_policy(name: str, namespace: str, spec: Manifest) -> Manifest:
-    return kube_manifest("networking.k8s.io/v1", "NetworkPolicy", name, namespace, spec=spec)
+def _network_policy(
+    name: str,
+    namespace: str,
+    spec: Manifest,
+) -> Manifest:
+    return kube_manifest(
+        "networking.k8s.io/v1",
+        "NetworkPolicy",
+        name,
+        namespace,
+        spec=spec,
+    )
 
 
 def traffic_from(peers: Manifests, *ports: int) -> Manifest:
@@ -206,4 +233,9 @@ def allow_dns(namespace: str) -> Manifest:
     peer = in_namespace("kube-system", {"k8s-app": "kube-dns"})
     ports = [*policy_ports(53), *policy_ports(53, protocol="UDP")]
     names = {"to": [peer], "ports": ports}
-    return network_policy("dns", namespace, {}, egress=[names])
+    return network_policy(
+        "dns",
+        namespace,
+        {},
+        egress=[names],
+    )

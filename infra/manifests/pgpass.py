@@ -27,7 +27,11 @@ def line(host: str, secret: str) -> str:
     return f"{host}:5432:*:{user}:{password}\n"
 
 
-def refresh(path: Path, host: str, secret_arn: str) -> None:
+def refresh(
+    path: Path,
+    host: str,
+    secret_arn: str,
+) -> None:
     """Write the present password, readable by its owner only, in one step."""
     client = boto3.client("secretsmanager")
     text = line(host, client.get_secret_value(SecretId=secret_arn)["SecretString"])

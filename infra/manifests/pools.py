@@ -67,7 +67,13 @@ def _pool(settings: PlatformSettings, name: str) -> Manifest:
         "disruption": _disruption(policy),
         "limits": _limits(settings.ray_node_cpu_limit),
     }
-    return kube_manifest("karpenter.sh/v1", "NodePool", name, None, spec=spec)
+    return kube_manifest(
+        "karpenter.sh/v1",
+        "NodePool",
+        name,
+        None,
+        spec=spec,
+    )
 
 
 def _policy(settings: PlatformSettings, name: str) -> PoolPolicy:
@@ -77,7 +83,11 @@ def _policy(settings: PlatformSettings, name: str) -> PoolPolicy:
     return policy
 
 
-def _node_template(settings: PlatformSettings, pool: str, policy: PoolPolicy) -> Manifest:
+def _node_template(
+    settings: PlatformSettings,
+    pool: str,
+    policy: PoolPolicy,
+) -> Manifest:
     spec = {
         "nodeClassRef": _class_reference(settings),
         "requirements": [*_machine_kinds(_prefix(settings), policy)],
@@ -101,10 +111,20 @@ def _machine_kinds(prefix: str, policy: PoolPolicy) -> Iterator[Manifest]:
     yield _requirement("kubernetes.io/arch", "amd64")
     yield _requirement(f"{prefix}/instance-category", "c", "m", "r")
     yield _requirement(f"{prefix}/instance-generation", "5", operator="Gt")
-    yield _requirement(f"{prefix}/instance-cpu", "4", "8", "16", "32")
+    yield _requirement(
+        f"{prefix}/instance-cpu",
+        "4",
+        "8",
+        "16",
+        "32",
+    )
 
 
-def _requirement(key: str, *values: str, operator: str = "In") -> Manifest:
+def _requirement(
+    key: str,
+    *values: str,
+    operator: str = "In",
+) -> Manifest:
     return {"key": key, "operator": operator, "values": list(values)}
 
 
@@ -141,9 +161,21 @@ def _auto_class(place: Manifest) -> Manifest:
         "networkPolicyEventLogs": "Disabled",
         "ephemeralStorage": {"size": "80Gi"},
     }
-    return kube_manifest(f"{_AUTO_PREFIX}/v1", "NodeClass", _NODE_CLASS, None, spec=spec)
+    return kube_manifest(
+        f"{_AUTO_PREFIX}/v1",
+        "NodeClass",
+        _NODE_CLASS,
+        None,
+        spec=spec,
+    )
 
 
 def _karpenter_class(profile: str, place: Manifest) -> Manifest:
     spec = {**place, **_MACHINE, "instanceProfile": profile}
-    return kube_manifest(f"{_KARPENTER_PREFIX}/v1", "EC2NodeClass", _NODE_CLASS, None, spec=spec)
+    return kube_manifest(
+        f"{_KARPENTER_PREFIX}/v1",
+        "EC2NodeClass",
+        _NODE_CLASS,
+        None,
+        spec=spec,
+    )

@@ -109,7 +109,11 @@ def ray_service(settings: PlatformSettings, bindings: Bindings) -> Manifest:
     return _ray_object("RayService", RAY_SERVICE, _service_spec(settings, cluster))
 
 
-def _ray_object(kind: str, name: str, spec: Manifest) -> Manifest:
+def _ray_object(
+    kind: str,
+    name: str,
+    spec: Manifest,
+) -> Manifest:
     return kube_manifest(
         "ray.io/v1",
         kind,
@@ -213,7 +217,12 @@ def _holding(
 ) -> Manifest:
     """Pods that take no work but the one actor that asks for their resource."""
     params = {"num-cpus": "0", "resources": _literal({resource: 1})}
-    return _group(name, bounds, template, rayStartParams=params)
+    return _group(
+        name,
+        bounds,
+        template,
+        rayStartParams=params,
+    )
 
 
 def _fault_tolerance(settings: PlatformSettings, bindings: Bindings) -> Manifest:
@@ -255,7 +264,12 @@ def _budgets(settings: PlatformSettings) -> Iterator[Manifest]:
 def _budget(component: str, remaining_pods: int) -> Manifest:
     labels = {"app.kubernetes.io/part-of": "vigil", COMPONENT_LABEL: component}
     name = f"vigil-{component}"
-    return disruption_budget(name, RAY_NAMESPACE, labels, minAvailable=remaining_pods)
+    return disruption_budget(
+        name,
+        RAY_NAMESPACE,
+        labels,
+        minAvailable=remaining_pods,
+    )
 
 
 def scheduled_training(settings: PlatformSettings) -> Manifests:
@@ -270,7 +284,15 @@ def scheduled_training(settings: PlatformSettings) -> Manifests:
     }
     schedule = {**_SCHEDULE, "schedule": settings.train_schedule}
     spec = {**schedule, "jobTemplate": {"spec": job}}
-    return [kube_manifest("batch/v1", "CronJob", "vigil-train", RAY_NAMESPACE, spec=spec)]
+    return [
+        kube_manifest(
+            "batch/v1",
+            "CronJob",
+            "vigil-train",
+            RAY_NAMESPACE,
+            spec=spec,
+        )
+    ]
 
 
 def _submit_template(pod: Manifest) -> Manifest:
@@ -299,7 +321,15 @@ def grpc_services(settings: PlatformSettings) -> Manifests:
         return []
     port = {"name": "grpc", "port": number, "appProtocol": "kubernetes.io/h2c"}
     spec = {"selector": {COMPONENT_LABEL: SERVE_WORKER}, "ports": [port]}
-    return [kube_manifest("v1", "Service", GRPC_SERVICE, RAY_NAMESPACE, spec=spec)]
+    return [
+        kube_manifest(
+            "v1",
+            "Service",
+            GRPC_SERVICE,
+            RAY_NAMESPACE,
+            spec=spec,
+        )
+    ]
 
 
 def ray_manifests(settings: PlatformSettings, bindings: Bindings) -> Manifests:

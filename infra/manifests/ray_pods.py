@@ -151,12 +151,22 @@ def serve_head(settings: PlatformSettings) -> PodKind:
 
     No request goes to the head.
     """
-    return _head(settings, SERVE_HEAD, account=None, ports={**HEAD_PORTS, "serve": SERVE_PORT})
+    return _head(
+        settings,
+        SERVE_HEAD,
+        account=None,
+        ports={**HEAD_PORTS, "serve": SERVE_PORT},
+    )
 
 
 def train_head(settings: PlatformSettings) -> PodKind:
     """Jobs' drivers run on it, under the account that may write models."""
-    return _head(settings, TRAIN_HEAD, account="vigil-train", ports=HEAD_PORTS)
+    return _head(
+        settings,
+        TRAIN_HEAD,
+        account="vigil-train",
+        ports=HEAD_PORTS,
+    )
 
 
 def _head(
@@ -275,7 +285,12 @@ def _probes(role: PodKind) -> Manifest:
     }
 
 
-def _probe(action: Manifest, period_s: int, *, failures: int) -> Manifest:
+def _probe(
+    action: Manifest,
+    period_s: int,
+    *,
+    failures: int,
+) -> Manifest:
     return {
         **action,
         "periodSeconds": period_s,

@@ -84,7 +84,13 @@ def _digest_policy(settings: PlatformSettings) -> Manifest:
         "matchConstraints": {"resourceRules": [_PODS]},
         "validations": [validation],
     }
-    return kube_manifest(_ADMISSION_API, "ValidatingAdmissionPolicy", _NAME, None, spec=spec)
+    return kube_manifest(
+        _ADMISSION_API,
+        "ValidatingAdmissionPolicy",
+        _NAME,
+        None,
+        spec=spec,
+    )
 
 
 def _all_match(field: str, pattern: str) -> str:
@@ -99,7 +105,13 @@ def _digest_binding() -> Manifest:
         "matchResources": {"namespaceSelector": _IN_NAMESPACES},
     }
     kind = "ValidatingAdmissionPolicyBinding"
-    return kube_manifest(_ADMISSION_API, kind, _NAME, None, spec=spec)
+    return kube_manifest(
+        _ADMISSION_API,
+        kind,
+        _NAME,
+        None,
+        spec=spec,
+    )
 
 
 def _identities(settings: PlatformSettings) -> Iterator[dict[str, str]]:
@@ -147,7 +159,13 @@ def _validating_policy(settings: PlatformSettings) -> Manifest:
         **({"credentials": {"providers": ["amazon"]}} if settings.on_aws else {}),
     }
     api = "policies.kyverno.io/v1"
-    return kube_manifest(api, "ImageValidatingPolicy", _NAME, None, spec=spec)
+    return kube_manifest(
+        api,
+        "ImageValidatingPolicy",
+        _NAME,
+        None,
+        spec=spec,
+    )
 
 
 def _signature_check(field: str) -> dict[str, str]:

@@ -82,7 +82,12 @@ require_gate_option: _Option = click.option(
 @port_option
 @config_option
 @require_gate_option
-@click.option("-d", "--detach", is_flag=True, help="return once the service is ready")
+@click.option(
+    "-d",
+    "--detach",
+    is_flag=True,
+    help="return once the service is ready",
+)
 @json_option
 @report_errors
 def up(
@@ -103,7 +108,12 @@ def up(
         _up_in_background(home, arguments, as_json=as_json)
         return
     prepare = _first_training(home, first_job, require_gate=require_gate)
-    with running_platform(settings, home, say, prepare=prepare) as platform:
+    with running_platform(
+        settings,
+        home,
+        say,
+        prepare=prepare,
+    ) as platform:
         _show_platform(platform, as_json=as_json)
         if not as_json:
             say("Ctrl-C stops it")
@@ -185,7 +195,12 @@ def _replica_row(replica: JsonObject) -> tuple[Any, ...]:
 @port_option
 @config_option
 @require_gate_option
-@click.option("--exit", "leave", is_flag=True, help="stop at the end instead of staying up")
+@click.option(
+    "--exit",
+    "leave",
+    is_flag=True,
+    help="stop at the end instead of staying up",
+)
 @json_option
 @report_errors
 def demo(
@@ -205,7 +220,12 @@ def demo(
     first_job = _first_job(data, options, told.train) or JobSpec(data=training_file(home))
     os.environ.setdefault("VIGIL_DRIFT_MAX_RETRAINS_PER_DAY", DEMO_RETRAINS_PER_DAY)
     prepare = _first_training(home, first_job, require_gate=require_gate)
-    with running_platform(settings, home, say, prepare=prepare) as platform:
+    with running_platform(
+        settings,
+        home,
+        say,
+        prepare=prepare,
+    ) as platform:
         _say_addresses(platform)
         figures = play(
             platform,
@@ -230,7 +250,11 @@ def _stay_up(
     say("stopping")
 
 
-def _first_job(data: str | None, options: Fields, settings: TrainSettings) -> JobSpec | None:
+def _first_job(
+    data: str | None,
+    options: Fields,
+    settings: TrainSettings,
+) -> JobSpec | None:
     """The training on `data` before anything is served.
 
     A bad file should fail in a second, not after the platform has started.
@@ -289,7 +313,12 @@ def _follow_settings_until_signal(
     platform: RunningPlatform, home: Home, settings: ServeSettings
 ) -> None:
     def apply(changed: AllSettings) -> None:
-        apply_serve_config(platform, changed.serve, changed.drift, home=home)
+        apply_serve_config(
+            platform,
+            changed.serve,
+            changed.drift,
+            home=home,
+        )
 
     follower = SettingsFollower(settings, apply=apply, tell=say)
     signals: list[int] = []

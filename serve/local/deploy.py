@@ -20,9 +20,18 @@ _PUT_INTERVAL_S = 1.0
 _FAILED_STATUSES = ("DEPLOY_FAILED", "UNHEALTHY")
 
 
-def deploy(platform: RunningPlatform, settings: ServeSettings, home: Home) -> None:
+def deploy(
+    platform: RunningPlatform,
+    settings: ServeSettings,
+    home: Home,
+) -> None:
     """Give Serve its configuration, and wait until all applications run."""
-    apply_serve_config(platform, settings, DriftSettings(), home=home)
+    apply_serve_config(
+        platform,
+        settings,
+        DriftSettings(),
+        home=home,
+    )
     probe = _DeploymentProbe(platform, min_replicas=settings.min_replicas)
     wait_until(probe.is_serving, START_TIMEOUT_S, "the Serve applications do not start")
 
@@ -39,12 +48,22 @@ def apply_serve_config(
     On a busy machine Ray's dashboard answers 5xx while it starts Serve: it is asked again. The
     request is idempotent.
     """
-    config = _serve_config(platform, settings, drift, home=home)
+    config = _serve_config(
+        platform,
+        settings,
+        drift,
+        home=home,
+    )
     url = f"{platform.dashboard_url}{APPLICATIONS_PATH}"
     deadline = time.monotonic() + PUT_TIMEOUT_S
     while True:
         try:
-            request_json("PUT", url, platform, body=config)
+            request_json(
+                "PUT",
+                url,
+                platform,
+                body=config,
+            )
             return
         except PartUnready:
             if time.monotonic() > deadline:
@@ -86,7 +105,12 @@ class _DeploymentProbe:
         if not is_answering(f"{self.platform.url}/healthz"):
             return False
         url = f"{self.platform.url}/drift"
-        answer = request_json("GET", url, self.platform, accept_errors=True)
+        answer = request_json(
+            "GET",
+            url,
+            self.platform,
+            accept_errors=True,
+        )
         return len(answer.get("replicas", [])) >= self.min_replicas
 
     def _statuses(self) -> set[str]:

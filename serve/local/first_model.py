@@ -66,7 +66,13 @@ def _train(
     settings = TrainSettings()
     registry = Registry(settings.tracking_uri or platform.tracking_uri, settings.model_name)
     with connected(platform.ray_address), show_progress("training", total=4) as step:
-        result = run_job(spec, settings, registry, home, step)
+        result = run_job(
+            spec,
+            settings,
+            registry,
+            home,
+            step,
+        )
     serve_trained(result, registry, require_gate=require_gate)
 
 

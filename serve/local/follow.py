@@ -97,7 +97,14 @@ def _room_changes(old: RoomSettings, new: RoomSettings) -> list[SettingChange]:
         if room.is_secret(name):
             before = "a secret"
             after = "another"
-        changes.append(SettingChange(room, name, before, new=after))
+        changes.append(
+            SettingChange(
+                room,
+                name,
+                before,
+                new=after,
+            )
+        )
     return changes
 
 

@@ -35,7 +35,11 @@ def _ring() -> KeyRing:
 )
 @json_option
 @report_errors
-def new(name: str, operator: bool, as_json: bool) -> None:
+def new(
+    name: str,
+    operator: bool,
+    as_json: bool,
+) -> None:
     """Make a key called NAME and print it, this one time."""
     ring = _ring()
     with explain_write_errors(ring.file.parent):

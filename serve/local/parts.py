@@ -83,7 +83,11 @@ def _read_token(platform: RunningPlatform) -> str:
     return Path(platform.token_path).read_text("utf-8").strip()
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float, failure: str) -> None:
+def wait_until(
+    condition: Callable[[], bool],
+    timeout_s: float,
+    failure: str,
+) -> None:
     """Poll `condition` until it holds; raises PlatformError with `failure` after `timeout_s`."""
     if not poll_until(condition, timeout_s, _PROBE_INTERVAL_S):
         raise PlatformError(f"{failure} (waited {timeout_s:.0f} s)")

@@ -53,9 +53,20 @@ def running_platform(
         ports = choose_ports(settings.port, settings.host, grpc=settings.grpc_port)
         described = _describe(settings, home, ports)
         with reaper.reap_at_exit(described.id), _records_removed(home):
-            os.environ |= ray_environment(settings, ports, home, sockets=Path(sockets))
+            os.environ |= ray_environment(
+                settings,
+                ports,
+                home,
+                sockets=Path(sockets),
+            )
             progress("starting Ray and MLflow")
-            with _started_parts(described, ports, settings, home=home, tell=progress) as platform:
+            with _started_parts(
+                described,
+                ports,
+                settings,
+                home=home,
+                tell=progress,
+            ) as platform:
                 home.write_platform(platform)
                 progress(f"Ray dashboard {platform.dashboard_url}, MLflow {platform.tracking_uri}")
                 if prepare is not None:
@@ -167,7 +178,11 @@ def _only_one(home: Home) -> Iterator[None]:
         lock.release()
 
 
-def _describe(settings: ServeSettings, home: Home, ports: Ports) -> RunningPlatform:
+def _describe(
+    settings: ServeSettings,
+    home: Home,
+    ports: Ports,
+) -> RunningPlatform:
     host = "127.0.0.1" if settings.host in _EVERY_INTERFACE else settings.host
     return RunningPlatform(
         id=uuid.uuid4().hex,

@@ -87,7 +87,11 @@ def reserved_cpus(settings: ServeSettings, training: TrainSettings) -> float:
 
 
 @contextmanager
-def ray_node(ports: Ports, reserved: float, progress: Callable[[str], None]) -> Iterator[str]:
+def ray_node(
+    ports: Ports,
+    reserved: float,
+    progress: Callable[[str], None],
+) -> Iterator[str]:
     """A Ray of this machine for the length of a block, with `reserved` CPUs; its GCS address."""
     import ray  # reads its environment when it is imported
 

@@ -35,7 +35,11 @@ _MAX_REASONS = 3
 @click.option("--captured", help="folder or s3:// URL of captured rows (default: the home's)")
 @json_option
 @report_errors
-def replay(request_id: str, captured: str | None, as_json: bool) -> None:
+def replay(
+    request_id: str,
+    captured: str | None,
+    as_json: bool,
+) -> None:
     """Reproduce the scores of the request with REQUEST_ID (X-Request-Id of its answer) from its
     captured rows."""
     home = HomeSettings().open()
@@ -97,7 +101,13 @@ class Replayed:
         if is_anomaly is None:
             is_anomaly = scores > model.bundle.threshold.value
         reasons = reasons_by_row(model, rows, is_anomaly, _MAX_REASONS)
-        return cls(request, model, scores, is_anomaly=is_anomaly, reasons=reasons)
+        return cls(
+            request,
+            model,
+            scores,
+            is_anomaly=is_anomaly,
+            reasons=reasons,
+        )
 
     @property
     def row_numbers(self) -> list[int]:

@@ -28,7 +28,12 @@ class RowTimes:
     earlier_s: float
 
     @classmethod
-    def of(cls, table: Table, rows: int, now: float) -> RowTimes | None:
+    def of(
+        cls,
+        table: Table,
+        rows: int,
+        now: float,
+    ) -> RowTimes | None:
         """Return those of the first `rows` rows that are sent, of which none is after `now`.
 
         None where the table has no times, or its times are no dates.
@@ -50,7 +55,11 @@ class RowTimes:
         return float(self.seconds[row]) + number * self.pass_s - self.earlier_s
 
 
-def times_for(service: Service, table: Table, rows: int) -> RowTimes | None:
+def times_for(
+    service: Service,
+    table: Table,
+    rows: int,
+) -> RowTimes | None:
     """Return the times to send with rows, None where the model that is served needs none."""
     try:
         row_format = RowFormat.from_wire(service.get("/readyz"))

@@ -89,7 +89,11 @@ class ScenarioEvent(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         return self.kind == kind and bool(rng.random() < self.share)
 
 
-def _bad_record(id_: str, row: _Row, rng: np.random.Generator) -> bytes:
+def _bad_record(
+    id_: str,
+    row: _Row,
+    rng: np.random.Generator,
+) -> bytes:
     make_bad = _BAD_RECORDS[int(rng.integers(len(_BAD_RECORDS)))]
     return make_bad(id_, row.values.tolist())
 
@@ -157,9 +161,19 @@ class Scenario:
         is_bad = any(event.hits("bad", rng) for event in active)
         if is_bad:
             events = [*row.events, "bad"]
-            truth = Truth(id_, i, label=0, events=events)
+            truth = Truth(
+                id_,
+                i,
+                label=0,
+                events=events,
+            )
             return _bad_record(id_, row, rng), truth
-        truth = Truth(id_, i, row.label, events=row.events)
+        truth = Truth(
+            id_,
+            i,
+            row.label,
+            events=row.events,
+        )
         place = i % len(self._table)
         features = self._table.sent_row(place, row.features)
         at = None if self._times is None else self._times.at(i)
@@ -239,7 +253,12 @@ class Scenario:
 
 def _drift_of(event: ScenarioEvent) -> Drift:
     kind: Any = event.how or "shift"
-    return Drift(kind, event.size, event.share, seed=event.seed)
+    return Drift(
+        kind,
+        event.size,
+        event.share,
+        seed=event.seed,
+    )
 
 
 class Replay:
@@ -300,7 +319,13 @@ class Replay:
     ) -> JsonObject:
         began = time.monotonic()
         pace = self.scenario.rate
-        late_s = write_records(self._named_record, rate, put, rows=rows, times=pace)
+        late_s = write_records(
+            self._named_record,
+            rate,
+            put,
+            rows=rows,
+            times=pace,
+        )
         self.close()
         seconds = round(time.monotonic() - began, 2)
         return {

@@ -22,7 +22,11 @@ _COLUMNS = ("key", "value", "from", "effect")
 @click.option("--changed", is_flag=True, help="only what is not the default")
 @json_option
 @report_errors
-def settings(room: str | None, changed: bool, as_json: bool) -> None:
+def settings(
+    room: str | None,
+    changed: bool,
+    as_json: bool,
+) -> None:
     """Settings with their values, where each came from, and what changing it does
     (docs/settings.md)."""
     shown: list[JsonObject] = []
@@ -32,7 +36,12 @@ def settings(room: str | None, changed: bool, as_json: bool) -> None:
     if changed:
         shown = [field for field in shown if field["from"] != "default"]
     rows = map(itemgetter(*_COLUMNS), shown)
-    print_listing({"settings": shown}, _COLUMNS, rows, as_json=as_json)
+    print_listing(
+        {"settings": shown},
+        _COLUMNS,
+        rows,
+        as_json=as_json,
+    )
 
 
 def _describe_fields(room: type[RoomSettings]) -> list[JsonObject]:

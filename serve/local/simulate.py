@@ -115,7 +115,12 @@ async def send_rows(
     limit = asyncio.Semaphore(connections)
     sent = 0
     async with _session(connections, headers or {}) as session:
-        sender = _Sender(session, f"{url}/predict", tally, limit=limit)
+        sender = _Sender(
+            session,
+            f"{url}/predict",
+            tally,
+            limit=limit,
+        )
         while not stop(sent):
             await pace.wait_for(sent)
             request_id = name(sent) if name else None
@@ -297,7 +302,11 @@ def _pause_s(pace: _Pace, i: int) -> float:
     return min(left, _MAX_PAUSE_S)
 
 
-def _due_numbers(pace: _Pace, start: int, rows: int) -> range:
+def _due_numbers(
+    pace: _Pace,
+    start: int,
+    rows: int,
+) -> range:
     """Take the records from `start` on that are due now."""
     end = start
     last = min(rows, start + MAX_RECORDS_AT_ONCE)

@@ -172,7 +172,11 @@ def _send(options: StreamOptions, replay: Any) -> None:
         sys.exit(1)
 
 
-def _send_with_progress(options: StreamOptions, replay: Any, target: Service) -> Any:
+def _send_with_progress(
+    options: StreamOptions,
+    replay: Any,
+    target: Service,
+) -> Any:
     from serve.local.simulate import Tally, send_rows
 
     tally = Tally()

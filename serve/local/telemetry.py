@@ -36,7 +36,11 @@ _Random = np.random.Generator
 DriftKind = Literal["shift", "scale", "mix"]
 
 
-def telemetry(rows: int, seed: int = 0, anomaly_rate: float = 0.01) -> Table:
+def telemetry(
+    rows: int,
+    seed: int = 0,
+    anomaly_rate: float = 0.01,
+) -> Table:
     """Seeded telemetry of one server.
 
     A daily cycle, features that move together, noise that remembers, and labelled anomalies
@@ -52,7 +56,11 @@ def telemetry(rows: int, seed: int = 0, anomaly_rate: float = 0.01) -> Table:
     return Table(X * scale + scale * levels, FEATURES, labels)
 
 
-def _ordinary_rows(rows: int, server: _Random, rng: _Random) -> Floats:
+def _ordinary_rows(
+    rows: int,
+    server: _Random,
+    rng: _Random,
+) -> Floats:
     features = len(FEATURES)
     mixing = server.normal(size=(3, features))
     cycle = _daily_cycle(rows, server, rng)
@@ -62,7 +70,11 @@ def _ordinary_rows(rows: int, server: _Random, rng: _Random) -> Floats:
     return cycle + together + 0.5 * noise
 
 
-def _daily_cycle(rows: int, server: _Random, rng: _Random) -> Floats:
+def _daily_cycle(
+    rows: int,
+    server: _Random,
+    rng: _Random,
+) -> Floats:
     """Each feature of the server has an amplitude and a phase of its own."""
     features = len(FEATURES)
     amplitude = server.uniform(0.2, 0.7, features)
@@ -74,14 +86,23 @@ def _daily_cycle(rows: int, server: _Random, rng: _Random) -> Floats:
     return np.sin(angle) * amplitude
 
 
-def _plant_anomalies(X: Floats, rate: float, rng: _Random) -> NDArray[np.int64]:
+def _plant_anomalies(
+    X: Floats,
+    rate: float,
+    rng: _Random,
+) -> NDArray[np.int64]:
     """Change some rows of `X`; return the labels, 1 = anomaly."""
     labels = np.zeros(len(X), np.int64)
     while labels.mean() < rate:
         start = int(rng.integers(len(X)))
         kind = int(rng.integers(3))
         rows = slice(start, start + _length(kind, rng))
-        _plant_anomaly(X, rows, kind, rng=rng)
+        _plant_anomaly(
+            X,
+            rows,
+            kind,
+            rng=rng,
+        )
         labels[rows] = 1
     return labels
 
@@ -117,7 +138,11 @@ def _autoregressive(noise: Floats, memory: float) -> Floats:
     return series
 
 
-def write_table(table: Table, rows: int, file: Path) -> None:
+def write_table(
+    table: Table,
+    rows: int,
+    file: Path,
+) -> None:
     """The first `rows` rows of a table as CSV with a header, over and over where it has fewer;
     labels stay out."""
     with file.open("w", encoding="utf-8", newline="") as stream:

@@ -94,7 +94,11 @@ class ServicePoller:
 @service_options
 @json_option
 @report_errors
-def top(once: bool, service: ServiceOptions, as_json: bool) -> None:
+def top(
+    once: bool,
+    service: ServiceOptions,
+    as_json: bool,
+) -> None:
     """Traffic, latency, anomalies, drift, governor and replicas, live; q or Ctrl-C ends it."""
     target = service.require(HomeSettings().open())
     poller = ServicePoller(target.url, target.headers)
@@ -266,7 +270,13 @@ def bar(ratio: float) -> str:
 
 
 def _replica_table(figures: JsonObject) -> RenderableType:
-    table = Table("replica", "version", "from", "canary", expand=True)
+    table = Table(
+        "replica",
+        "version",
+        "from",
+        "canary",
+        expand=True,
+    )
     for replica in figures["replicas"]:
         is_late = replica["replica"] in figures["lagging"]
         style = _ALARM if is_late else ""

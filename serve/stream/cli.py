@@ -206,7 +206,12 @@ def build_consumer(
     plan.check()
     open_source = source_of(source)
     open_sinks = [sink_of(sink) for sink in sinks]
-    shard_leases = leases_of(leases, source, sinks, home=home)
+    shard_leases = leases_of(
+        leases,
+        source,
+        sinks,
+        home=home,
+    )
     plan.claim_outputs()
     return Consumer(
         open_source,

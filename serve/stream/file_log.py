@@ -99,8 +99,18 @@ class FileLog:
             file.seek(start)
             data = file.read(READ_BYTES)
             if len(data) == READ_BYTES and b"\n" not in data:
-                return _read_overlong(file, start, size, data=data)
-        return _read_lines(data, start, size, max_records=max_records)
+                return _read_overlong(
+                    file,
+                    start,
+                    size,
+                    data=data,
+                )
+        return _read_lines(
+            data,
+            start,
+            size,
+            max_records=max_records,
+        )
 
 
 def _read_lines(
@@ -119,7 +129,12 @@ def _read_lines(
         lines.take_last()
         torn = len(lines.rest)
     unread = size - lines.end
-    return RecordBatch(lines.records, str(lines.end), float(unread), torn=torn)
+    return RecordBatch(
+        lines.records,
+        str(lines.end),
+        float(unread),
+        torn=torn,
+    )
 
 
 def _why_ignored(path: Path) -> str | None:
@@ -210,7 +225,12 @@ def _read_overlong(
     end = _next_line(file, start + len(data))
     if end is None:
         torn = size - start
-        return RecordBatch([], str(start), float(torn), torn=torn)
+        return RecordBatch(
+            [],
+            str(start),
+            float(torn),
+            torn=torn,
+        )
     unread = size - end
     return RecordBatch([record], str(end), float(unread))
 

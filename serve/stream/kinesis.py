@@ -118,7 +118,12 @@ class KinesisSource:
         lag = float(answer.get("MillisBehindLatest", 0))
         if not records and not lag:
             self._rest(shard)
-        return RecordBatch(records, after, lag, ended=is_ended)
+        return RecordBatch(
+            records,
+            after,
+            lag,
+            ended=is_ended,
+        )
 
     def _follow(
         self,

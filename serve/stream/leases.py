@@ -153,7 +153,12 @@ class _LeaseItem:
 
     @classmethod
     def of_nobody(cls, key: str) -> _LeaseItem:
-        return cls(key, "", 0, checkpoint={})
+        return cls(
+            key,
+            "",
+            0,
+            checkpoint={},
+        )
 
     @classmethod
     def read(cls, item: dict[str, Any]) -> _LeaseItem:

@@ -249,7 +249,12 @@ class _BatchDecoder:
         record = _decode_record(source.data)
         features = self._feature_row(record)
         seconds = _seconds_of(record)
-        return DecodedRow(source, record, features, seconds=seconds)
+        return DecodedRow(
+            source,
+            record,
+            features,
+            seconds=seconds,
+        )
 
     def _feature_row(self, record: _Record) -> list[float]:
         row = record.features

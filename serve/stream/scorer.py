@@ -126,7 +126,12 @@ class HttpScorer:
         )
 
     def row_format(self) -> RowFormat:
-        body, _ = self._ask("GET", "/readyz", b"", headers={})
+        body, _ = self._ask(
+            "GET",
+            "/readyz",
+            b"",
+            headers={},
+        )
         return RowFormat.from_wire(msgspec.json.decode(body))
 
     def score(
@@ -149,7 +154,12 @@ class HttpScorer:
             "content-type": "application/octet-stream",
             _LENGTH_HEADER: str(len(head)),
         }
-        body, json_length = self._ask("POST", self._path, head + data, headers=headers)
+        body, json_length = self._ask(
+            "POST",
+            self._path,
+            head + data,
+            headers=headers,
+        )
         if json_length is None:
             raise VigilError(f"{self._path} did not answer in binary: is this Vigil's service?")
         return _read_scores(body, json_length, len(X))
@@ -166,7 +176,12 @@ class HttpScorer:
         url = self._url + path
         try:
             with http.os_errors():
-                response = self._client.request(method, url, content=body, headers=headers)
+                response = self._client.request(
+                    method,
+                    url,
+                    content=body,
+                    headers=headers,
+                )
         except OSError as error:
             reason = str(error) or type(error).__name__
             raise Busy(f"the service at {self._host} does not answer: {reason}") from error
@@ -179,12 +194,26 @@ class HttpScorer:
         self._client.close()
 
 
-def _read_scores(body: bytes, json_length: int, rows: int) -> BatchScores:
+def _read_scores(
+    body: bytes,
+    json_length: int,
+    rows: int,
+) -> BatchScores:
     """Scores and labels behind the JSON of an answer."""
     metadata = msgspec.json.decode(body[:json_length])
-    scores = np.frombuffer(body, "<f8", rows, offset=json_length)
+    scores = np.frombuffer(
+        body,
+        "<f8",
+        rows,
+        offset=json_length,
+    )
     behind_scores = json_length + scores.nbytes
-    labels = np.frombuffer(body, "<i8", rows, offset=behind_scores)
+    labels = np.frombuffer(
+        body,
+        "<i8",
+        rows,
+        offset=behind_scores,
+    )
     return BatchScores(scores, labels, metadata["model_version"])
 
 

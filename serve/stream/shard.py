@@ -62,7 +62,12 @@ class OwnedShard:
     def checkpoint_with(self, states: dict[str, Any]) -> Checkpoint:
         """The checkpoint of where it is, with the states of the outputs."""
         history = self.context.state()
-        return Checkpoint(self.position, self.is_ended, states, history=history)
+        return Checkpoint(
+            self.position,
+            self.is_ended,
+            states,
+            history=history,
+        )
 
     def note_saved(self, checkpoint: Checkpoint, began: float) -> None:
         """Note the checkpoint whose saving `began` then (monotonic)."""

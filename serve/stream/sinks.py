@@ -322,6 +322,16 @@ class Webhook:
 
     def _post(self, result: Result) -> Delivery:
         body = msgspec.json.encode(result)
-        headers = signed_headers(self._secret, body, delivery_id=str(result.id), now=time.time())
+        headers = signed_headers(
+            self._secret,
+            body,
+            delivery_id=str(result.id),
+            now=time.time(),
+        )
         headers["content-type"] = "application/json"
-        return post_delivery(self._url, body, headers, use_proxy=False)
+        return post_delivery(
+            self._url,
+            body,
+            headers,
+            use_proxy=False,
+        )

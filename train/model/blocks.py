@@ -77,7 +77,11 @@ def cut_blocks(X: Floats, window_rows: int) -> list[Block]:
     return [_block(X, block) for block in blocks]
 
 
-def measure_blocks(X: Floats, window_rows: int, blocks: list[Block]) -> BlockDistances:
+def measure_blocks(
+    X: Floats,
+    window_rows: int,
+    blocks: list[Block],
+) -> BlockDistances:
     """Compare the blocks of `X` [n, d] with all other rows."""
     rows = _block_rows(len(X), window_rows)
     expected = _expected_ks(X, rows)

@@ -84,7 +84,13 @@ class FitColumns:
         if sees_all:
             forest._max_features = self.count
 
-    def _restored(self, tree: Any, seen: Positions, *, numbers_of_table: bool) -> Any:
+    def _restored(
+        self,
+        tree: Any,
+        seen: Positions,
+        *,
+        numbers_of_table: bool,
+    ) -> Any:
         """The tree with thresholds in the table's units.
 
         `seen` are the columns that it was fitted on. It names them by the numbers of the table, or

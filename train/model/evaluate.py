@@ -142,7 +142,11 @@ def _auroc(normal: Floats, anomalous: Floats) -> float:
     return float(roc_auc_score(labels, scores))
 
 
-def _labelled_metrics(scores: Floats, alerts: Alerts, labels: Labels) -> dict[str, float]:
+def _labelled_metrics(
+    scores: Floats,
+    alerts: Alerts,
+    labels: Labels,
+) -> dict[str, float]:
     is_hit = alerts & (labels == 1)
     hits = float(is_hit.sum())
     alerting = float(alerts.sum())

@@ -80,7 +80,11 @@ def fit(
     raise AssertionError("unreachable")
 
 
-def _fit_once(trainer: DataParallelTrainer, folder: Path, fitted: TreesListener) -> IsolationForest:
+def _fit_once(
+    trainer: DataParallelTrainer,
+    folder: Path,
+    fitted: TreesListener,
+) -> IsolationForest:
     """The forest of one run, which keeps its parts in `folder` meanwhile."""
     try:
         return merge_forests(_run(trainer, folder, fitted))
@@ -235,7 +239,11 @@ def _fit_shard(config: JsonObject) -> None:
     )
 
 
-def _shard(config: JsonObject, rank: int, workers: int) -> Singles:
+def _shard(
+    config: JsonObject,
+    rank: int,
+    workers: int,
+) -> Singles:
     """The rows of one worker: a random share of all."""
     rows = ray.get(config["rows"])
     order = np.random.default_rng(config["seed"]).permutation(len(rows))
@@ -247,7 +255,11 @@ def _progress_writer(config: JsonObject, rank: int) -> TreesListener:
     return lambda trees: file.write_text(str(trees))
 
 
-def _report(part: IsolationForest, rank: int, metrics: JsonObject) -> None:
+def _report(
+    part: IsolationForest,
+    rank: int,
+    metrics: JsonObject,
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         dump_forest(part, Path(folder) / f"part-{rank:05d}.skops")
         checkpoint = ray.train.Checkpoint.from_directory(folder)

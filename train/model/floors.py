@@ -199,7 +199,12 @@ def _no_promise(budget: float) -> Calibration:
     )
 
 
-def _promise(expected: float, budget: float, *, is_short: bool) -> Calibration:
+def _promise(
+    expected: float,
+    budget: float,
+    *,
+    is_short: bool,
+) -> Calibration:
     note = _shortcoming(expected, budget, is_short=is_short)
     return Calibration(
         budget,
@@ -303,7 +308,11 @@ def _nearness_to_others(blocks: BlockDistances, max_features_over_floor: int) ->
     return np.array([_nearness(blocks, block, max_features_over_floor) for block in numbers])
 
 
-def _nearness(blocks: BlockDistances, block: int, max_features_over_floor: int) -> float:
+def _nearness(
+    blocks: BlockDistances,
+    block: int,
+    max_features_over_floor: int,
+) -> float:
     floors = replace(
         _floors(blocks.without(block)),
         max_features_over_floor=max_features_over_floor,
@@ -311,7 +320,12 @@ def _nearness(blocks: BlockDistances, block: int, max_features_over_floor: int) 
     return floors.nearness(blocks.ks[block], blocks.correlation_shift[block])
 
 
-def _shortcoming(expected: float, budget: float, *, is_short: bool) -> str:
+def _shortcoming(
+    expected: float,
+    budget: float,
+    *,
+    is_short: bool,
+) -> str:
     """Why the budget cannot be promised; empty where it can."""
     if is_short:
         return _TOO_SHORT
@@ -320,7 +334,11 @@ def _shortcoming(expected: float, budget: float, *, is_short: bool) -> str:
     return ""
 
 
-def _raise_above(floors: Floats, lowest: float, factor: float) -> Floats:
+def _raise_above(
+    floors: Floats,
+    lowest: float,
+    factor: float,
+) -> Floats:
     return np.where(floors > lowest, floors * factor, floors)
 
 

@@ -99,12 +99,21 @@ def judge_challenger(
     if champion is not None:
         if not drifted:
             checks += _agreement_checks(challenger, settings)
-        checks += _comparison_checks(challenger, champion, settings, drifted=drifted)
+        checks += _comparison_checks(
+            challenger,
+            champion,
+            settings,
+            drifted=drifted,
+        )
         checks.append(_budget_check(challenger, champion, settings.budget))
     return GateVerdict(tuple(checks))
 
 
-def judge_shadow(evidence: Fields, min_rows: int, alert_limit: float) -> GateVerdict:
+def judge_shadow(
+    evidence: Fields,
+    min_rows: int,
+    alert_limit: float,
+) -> GateVerdict:
     """Judge what the challenger did in the shadow of the champion on live rows (drift/shadow.py).
 
     After drift the two should disagree: how far they do is kept in the ledger, and decides
@@ -321,7 +330,11 @@ def _comparison_checks(
     ]
 
 
-def _budget_check(challenger: Metrics, champion: Metrics, budget: float) -> Check:
+def _budget_check(
+    challenger: Metrics,
+    champion: Metrics,
+    budget: float,
+) -> Check:
     """Check of the distance from the alert budget.
 
     A challenger that alerts further from it than the champion on the live data solves nothing.

@@ -23,7 +23,11 @@ _HEIGHT = 4.0
 _BAR_HEIGHT = 0.22
 
 
-def draw_plots(model: ModelBundle, held_out: Table, labelled: Table) -> Mapping[str, Figure]:
+def draw_plots(
+    model: ModelBundle,
+    held_out: Table,
+    labelled: Table,
+) -> Mapping[str, Figure]:
     """Return figures by file name.
 
     `held_out` are the rows that the gate looked at; of `labelled` rows the curves are drawn where
@@ -125,7 +129,11 @@ def _draw_floors(
     )
 
 
-def _plot_precision_recall(scores: Floats, labels: Labels, threshold: float) -> Figure:
+def _plot_precision_recall(
+    scores: Floats,
+    labels: Labels,
+    threshold: float,
+) -> Figure:
     precision, recall, _ = precision_recall_curve(labels, scores)
     title = f"Precision and recall: area {auc(recall, precision):.3f}"
     figure, axes = _axes(title, "recall", "precision")

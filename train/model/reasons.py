@@ -41,7 +41,11 @@ def weigh_reasons(gains: Floats, z: Floats) -> Floats:
     return np.maximum(gains, 0) * np.abs(z)
 
 
-def explain_rows(bundle: ModelBundle, rows: Floats, most: int) -> list[list[Reason]]:
+def explain_rows(
+    bundle: ModelBundle,
+    rows: Floats,
+    most: int,
+) -> list[list[Reason]]:
     """Return for each of the rows [n, d] the `most` features that count most as reasons.
 
     `share` is the feature's part of the path gains of the row.

@@ -14,7 +14,11 @@ _RESAMPLES = 2000
 _RULE_OF_THREE = 3  # no event in n trials: a rate up to 3 / n is possible, with 95 % confidence
 
 
-def alerting(scores: Floats, threshold: float, limits: Array | None) -> Flags:
+def alerting(
+    scores: Floats,
+    threshold: float,
+    limits: Array | None,
+) -> Flags:
     """Return which rows [n] alert: over their entity's limit, or the model's without any."""
     return scores > (threshold if limits is None else limits)
 
@@ -115,7 +119,11 @@ def _f1_of_incidents(
     return 2 * found / judged
 
 
-def to_count(scores: Floats, k: int, budget: float) -> Threshold:
+def to_count(
+    scores: Floats,
+    k: int,
+    budget: float,
+) -> Threshold:
     """Return the threshold that the `k` highest scores exceed, fewer where scores are equal: what
     precision at k is measured on."""
     ordered = np.sort(scores)
@@ -147,7 +155,11 @@ def _resampled_rates(alerts: Flags) -> Floats:
     return draws.mean(axis=1)
 
 
-def _f_beta(precision: Floats, recall: Floats, beta: float) -> Floats:
+def _f_beta(
+    precision: Floats,
+    recall: Floats,
+    beta: float,
+) -> Floats:
     weight = beta**2
     weighted = weight * precision + recall
     return (1 + weight) * precision * recall / np.maximum(weighted, 1e-12)

@@ -12,12 +12,20 @@ from __future__ import annotations
 from train.model.reference import Reference
 
 
-def tells_stuck(reference: Reference, j: int, value: float) -> bool:
+def tells_stuck(
+    reference: Reference,
+    j: int,
+    value: float,
+) -> bool:
     """Return whether feature `j` that keeps a value for a window can be told to be stuck."""
     return reference.longest_rest(j, value) < reference.window_rows
 
 
-def tells_swap(reference: Reference, i: int, j: int) -> bool:
+def tells_swap(
+    reference: Reference,
+    i: int,
+    j: int,
+) -> bool:
     """Return whether two columns in each other's places can be told."""
     traits = reference.traits
     return traits is not None and traits.tells_apart(i, j)

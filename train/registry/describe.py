@@ -33,7 +33,11 @@ _SHOWN_METRICS = 2
 _FINGERPRINT_CHARACTERS = 16
 
 
-def run_parameters(spec: Fields, settings: TrainSettings, model: ModelBundle) -> JsonObject:
+def run_parameters(
+    spec: Fields,
+    settings: TrainSettings,
+    model: ModelBundle,
+) -> JsonObject:
     """Return the parameters of a run of the job `spec`, in groups: runs are compared by what they
     are about."""
     chosen = {key: value for key, value in spec.items() if key not in ("key", "trigger")}

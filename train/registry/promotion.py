@@ -176,7 +176,11 @@ def _stop(
     _switch_canary(registry, move, None)
 
 
-def _switch_canary(registry: Promotable, move: Move, canary: Canary | None) -> None:
+def _switch_canary(
+    registry: Promotable,
+    move: Move,
+    canary: Canary | None,
+) -> None:
     entry = registry.open_move(move)
     registry.set_canary(canary)
     registry.close_move(entry, done=True)
@@ -213,7 +217,11 @@ def _check_none_runs(registry: Promotable, champion: str) -> None:
         )
 
 
-def _check_schema(target: PromotableVersion, champion: PromotableVersion, consequence: str) -> None:
+def _check_schema(
+    target: PromotableVersion,
+    champion: PromotableVersion,
+    consequence: str,
+) -> None:
     if not same_schema(target, champion):
         raise RegistryError(
             f"version {target.version} has other features than the champion "

@@ -75,7 +75,12 @@ class RestClient:
     def delete_registered_model(self, name: str) -> None:
         self._send("DELETE", "registered-models/delete", {"name": name})
 
-    def set_registered_model_alias(self, name: str, alias: str, version: str) -> None:
+    def set_registered_model_alias(
+        self,
+        name: str,
+        alias: str,
+        version: str,
+    ) -> None:
         order = {"name": name, "alias": alias, "version": version}
         self._post("registered-models/alias", order)
 
@@ -232,7 +237,13 @@ class RestClient:
         )
         _require_file(response, path)
 
-    def _download(self, run_id: str, root: str, path: str, folder: Path) -> None:
+    def _download(
+        self,
+        run_id: str,
+        root: str,
+        path: str,
+        folder: Path,
+    ) -> None:
         require_inside(path)
         files = self.list_artifacts(run_id, path)
         for file in files:

@@ -153,7 +153,11 @@ def _message(digest: str) -> bytes:
     return SIGNED_PREFIX + digest.encode()
 
 
-def _verify(key: PublicKey, signature: bytes, message: bytes) -> None:
+def _verify(
+    key: PublicKey,
+    signature: bytes,
+    message: bytes,
+) -> None:
     if isinstance(key, ed25519.Ed25519PublicKey):
         key.verify(signature, message)
     else:

@@ -29,11 +29,21 @@ class TrackingClient(Protocol):
 
     def delete_registered_model(self, name: str) -> None: ...
 
-    def set_registered_model_alias(self, name: str, alias: str, version: str) -> None: ...
+    def set_registered_model_alias(
+        self,
+        name: str,
+        alias: str,
+        version: str,
+    ) -> None: ...
 
     def delete_registered_model_alias(self, name: str, alias: str) -> None: ...
 
-    def set_registered_model_tag(self, name: str, key: str, value: str) -> None: ...
+    def set_registered_model_tag(
+        self,
+        name: str,
+        key: str,
+        value: str,
+    ) -> None: ...
 
     def delete_registered_model_tag(self, name: str, key: str) -> None: ...
 
@@ -58,11 +68,22 @@ class TrackingClient(Protocol):
 
     def create_experiment(self, name: str, artifact_location: str | None = None) -> str: ...
 
-    def create_run(self, experiment_id: str, *, run_name: str, tags: Mapping[str, str]) -> Run: ...
+    def create_run(
+        self,
+        experiment_id: str,
+        *,
+        run_name: str,
+        tags: Mapping[str, str],
+    ) -> Run: ...
 
     def get_run(self, run_id: str) -> Run: ...
 
-    def log_metric(self, run_id: str, key: str, value: float) -> None: ...
+    def log_metric(
+        self,
+        run_id: str,
+        key: str,
+        value: float,
+    ) -> None: ...
 
     def set_terminated(self, run_id: str, status: str = "FINISHED") -> None: ...
 
@@ -78,6 +99,16 @@ class TrackingClient(Protocol):
 
     def list_artifacts(self, run_id: str, path: str) -> list[ArtifactFile]: ...
 
-    def download_artifacts(self, run_id: str, path: str, dst_path: str) -> str: ...
+    def download_artifacts(
+        self,
+        run_id: str,
+        path: str,
+        dst_path: str,
+    ) -> str: ...
 
-    def log_text(self, run_id: str, text: str, artifact_file: str) -> None: ...
+    def log_text(
+        self,
+        run_id: str,
+        text: str,
+        artifact_file: str,
+    ) -> None: ...

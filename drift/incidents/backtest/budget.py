@@ -53,7 +53,12 @@ class IncidentBudget:
         strengths = self._strengths(scores, rows)
         apart_s = 2 * max(self.quiet_s, self.window_rows * _pace(rows, times))
         allowed = int(self.per_week * np.ptp(times) / _WEEK_S)
-        limit = _peak_after(allowed, strengths, times, apart_s=apart_s)
+        limit = _peak_after(
+            allowed,
+            strengths,
+            times,
+            apart_s=apart_s,
+        )
         least = float(np.quantile(scores, 1 - MAX_ALERT_SHARE, method="inverted_cdf"))
         return at_score(
             scores,
@@ -103,7 +108,11 @@ def _peak_after(
     return float(left.max())
 
 
-def _near(times: Floats, at: float, apart_s: float) -> slice:
+def _near(
+    times: Floats,
+    at: float,
+    apart_s: float,
+) -> slice:
     """Rows, which are in the order of time, that are at most so far from a moment."""
     first, last = np.searchsorted(times, [at - apart_s, at + apart_s])
     return slice(int(first), int(last) + 1)

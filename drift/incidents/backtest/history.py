@@ -108,7 +108,15 @@ def read_histories(
     """
     files = find_files(path)
     series = [[file] for file in files] if each_file else [files]
-    return [_read_series(part, columns, interval_s, allow_missing=allow_missing) for part in series]
+    return [
+        _read_series(
+            part,
+            columns,
+            interval_s,
+            allow_missing=allow_missing,
+        )
+        for part in series
+    ]
 
 
 def _read_series(

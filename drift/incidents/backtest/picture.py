@@ -57,7 +57,11 @@ def draw_backtests(results: Sequence[BacktestResult]) -> Figure:
     return figure
 
 
-def _draw_series(panel: Any, series: SeriesResult, title: str) -> None:
+def _draw_series(
+    panel: Any,
+    series: SeriesResult,
+    title: str,
+) -> None:
     _draw_curve(panel, thin_curve(series.replay.curve))
     for window in series.windows or ():
         if window.overlaps(series.replay.period):
@@ -94,7 +98,11 @@ def _draw_incident(panel: Any, opened: OpenedIncident) -> None:
     )
 
 
-def _shade(panel: Any, period: TimeRange, color: str) -> None:
+def _shade(
+    panel: Any,
+    period: TimeRange,
+    color: str,
+) -> None:
     panel.axvspan(
         _moment(period.first),
         _moment(period.last),

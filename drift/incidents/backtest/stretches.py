@@ -226,7 +226,11 @@ class WalkForward:
         return min(len(times), max(due, grown, first + 1))
 
 
-def _fit(trainer: HistoryTrainer, former: ModelBundle | None, end: int) -> ModelBundle:
+def _fit(
+    trainer: HistoryTrainer,
+    former: ModelBundle | None,
+    end: int,
+) -> ModelBundle:
     if former is None:
         return trainer.fit_first(end)
     return trainer.refit(former, end)

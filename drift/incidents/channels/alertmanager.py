@@ -55,7 +55,11 @@ class AlertmanagerChannel(Channel):
         return post_delivery(self._url, msgspec.json.encode(alerts), headers)
 
 
-def incident_alert(incident: Incident, context: ChannelContext, now: float) -> JsonObject:
+def incident_alert(
+    incident: Incident,
+    context: ChannelContext,
+    now: float,
+) -> JsonObject:
     """An alert: firing while its end is in the future, resolved afterwards."""
     begin = min(incident.onset, now)
     end = now + VALID_S if incident.end is None else max(begin, min(incident.end, now))

@@ -48,7 +48,12 @@ class CloudEventsChannel(Channel):
         secret = self.context.secret.encode()
         headers = {"content-type": CONTENT_TYPE}
         if secret:
-            headers |= signed_headers(secret, body, delivery_id=delivery_id, now=now)
+            headers |= signed_headers(
+                secret,
+                body,
+                delivery_id=delivery_id,
+                now=now,
+            )
         return headers
 
 

@@ -65,7 +65,12 @@ def open_channels(setting: str, context: ChannelContext | None = None) -> list[C
 def _open_channel(url: ChannelUrl, context: ChannelContext) -> Channel:
     kind, _, transport = url.scheme.partition("+")
     if kind in _HTTP_CHANNELS:
-        return _open_http_channel(url, kind, transport, context=context)
+        return _open_http_channel(
+            url,
+            kind,
+            transport,
+            context=context,
+        )
     return _open_apprise_channel(url, context)
 
 
@@ -80,7 +85,12 @@ def _open_http_channel(
     parts = _split(address)
     if transport not in _HTTP or parts is None or not parts.hostname:
         raise ValueError(f"{url.name} ({url.scheme}://****): {_HELP}")
-    return _HTTP_CHANNELS[kind](url.name, address, _place(url.scheme, parts), context=context)
+    return _HTTP_CHANNELS[kind](
+        url.name,
+        address,
+        _place(url.scheme, parts),
+        context=context,
+    )
 
 
 def _split(address: str) -> SplitResult | None:
@@ -106,4 +116,9 @@ def _open_apprise_channel(url: ChannelUrl, context: ChannelContext) -> Channel:
     service = open_service(url.text)
     if service is None:
         raise ValueError(f"{url.name} ({url.scheme}://****): {_HELP}")
-    return AppriseChannel(url.name, service, f"{url.scheme}://****", context=context)
+    return AppriseChannel(
+        url.name,
+        service,
+        f"{url.scheme}://****",
+        context=context,
+    )

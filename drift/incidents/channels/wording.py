@@ -40,7 +40,11 @@ def _plain_character(character: str) -> str:
     return ascii(character)[1:-1] if not character.isascii() else f"\\x{ord(character):02x}"
 
 
-def word_message(message: OutboxMessage, detector: str, link: Link) -> Wording:
+def word_message(
+    message: OutboxMessage,
+    detector: str,
+    link: Link,
+) -> Wording:
     """Title and text of a message about incidents of a detector."""
     content = message.content
     name = plain_text(detector)

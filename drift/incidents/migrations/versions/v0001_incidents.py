@@ -28,7 +28,12 @@ def upgrade() -> None:
 def _create_records(name: str) -> None:
     op.create_table(
         name,
-        sa.Column("seq", _SEQUENCE, primary_key=True, autoincrement=True),
+        sa.Column(
+            "seq",
+            _SEQUENCE,
+            primary_key=True,
+            autoincrement=True,
+        ),
         sa.Column("key", sa.Text, nullable=False),
         sa.Column("document", sa.Text, nullable=False),
         sqlite_autoincrement=True,
@@ -44,7 +49,12 @@ def _create_state() -> None:
     )
     leadership = op.create_table(
         "incident_leadership",
-        sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column(
+            "id",
+            sa.Integer,
+            primary_key=True,
+            autoincrement=False,
+        ),
         sa.Column("epoch", sa.BigInteger, nullable=False),
     )
     op.bulk_insert(leadership, [{"id": 1, "epoch": 0}])

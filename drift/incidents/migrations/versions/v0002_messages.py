@@ -19,7 +19,12 @@ def upgrade() -> None:
     )
     op.create_table(
         "incident_messages",
-        sa.Column("seq", _SEQUENCE, primary_key=True, autoincrement=True),
+        sa.Column(
+            "seq",
+            _SEQUENCE,
+            primary_key=True,
+            autoincrement=True,
+        ),
         sa.Column("id", sa.Text, nullable=False),
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("at", sa.Double, nullable=False),
@@ -34,7 +39,12 @@ def _create_deliveries() -> None:
     op.create_table(
         name,
         sa.Column("channel", sa.Text, primary_key=True),
-        sa.Column("seq", _SEQUENCE, primary_key=True, autoincrement=False),
+        sa.Column(
+            "seq",
+            _SEQUENCE,
+            primary_key=True,
+            autoincrement=False,
+        ),
         sa.Column("ended", sa.Double),
         sa.Column("outcome", sa.Text),
     )
