@@ -150,7 +150,7 @@ class DriftMonitor:
     def _recent_margins(self) -> EntityMargins | None:
         comparison = self._watch.comparison
         threshold = None if comparison is None else comparison.bundle.threshold
-        return self._watch.margins.of(threshold)
+        return self._watch.recent.margins.of(threshold)
 
     async def exposition(self) -> bytes:
         return await asyncio.to_thread(self._display.exposition, time.time())

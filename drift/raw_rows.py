@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from drift.recent_margins import RecentMargins
 from serve.model.report import CapturedRows
 from vigil.arrays import Floats
 
@@ -27,9 +28,11 @@ class OrderedRows(NamedTuple):
 
 
 class RecentRawRows:
-    """The last rows of models that look back in time, as callers sent them."""
+    """The last rows of models that look back in time, as callers sent them; `margins`: of all
+    whose entities have thresholds of their own."""
 
     def __init__(self, max_rows: int = MAX_RAW_ROWS) -> None:
+        self.margins = RecentMargins()
         self._max_rows = max_rows
         self._batches = deque[CapturedRows]()
         self._rows = 0
@@ -40,7 +43,9 @@ class RecentRawRows:
         if batch.raw is not None:
             with self._lock:
                 self._add(batch)
-        return batch.judged()
+        judged = batch.judged()
+        self.margins.take(judged)
+        return judged
 
     def _add(self, batch: CapturedRows) -> None:
         """Remember a batch; the oldest go where there are too many."""

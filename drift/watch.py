@@ -28,7 +28,6 @@ from drift.incidents.episodes import follow_events
 from drift.leased_memory import LeasedMemory
 from drift.memory import LastRetraining, MonitorMemory
 from drift.raw_rows import RecentRawRows
-from drift.recent_margins import RecentMargins
 from drift.release import Retraining
 from drift.replicas import Replicas
 from drift.rollout import Rollout
@@ -74,7 +73,6 @@ class Watch:
         self._live_rows = follow_events(self.desk, self.events)
         self._replicas = Replicas(seconds=seconds)
         self.recent = RecentRawRows()
-        self.margins = RecentMargins()
         self._captured = open_captured_windows(settings)
         self._leased = LeasedMemory(store or open_state_store(settings.state_url, folder))
         self.acquire_lease()
@@ -159,7 +157,6 @@ class Watch:
         if not self.is_leader:
             return
         batch = self.recent.take(batch)
-        self.margins.take(batch)
         silenced = self._live_rows.take(batch, now)
         comparison = self._comparison_with(batch.version)
         if comparison is None:
