@@ -64,17 +64,16 @@ class Watch:
         self.lock = threading.RLock()
         self.settings = settings
         self.home = Home(settings.home).create()
-        folder = self.home.state
         self.metrics = DriftMetrics()
         self.events = Events()
         self.rollout = Rollout(settings, self.metrics, seconds)
-        self.feedback = Feedback(folder / "feedback.json", self.metrics)
-        self.desk = IncidentDesk(settings, folder, self.metrics)
+        self.feedback = Feedback(self.home.state / "feedback.json", self.metrics)
+        self.desk = IncidentDesk(settings, self.home.state, self.metrics)
         self._live_rows = follow_events(self.desk, self.events)
         self._replicas = Replicas(seconds=seconds)
         self.recent = RecentRawRows()
         self._captured = open_captured_windows(settings)
-        self._leased = LeasedMemory(store or open_state_store(settings.state_url, folder))
+        self._leased = LeasedMemory(store or open_state_store(settings.state_url, self.home.state))
         self.acquire_lease()
 
     def follow_settings(self, settings: DriftSettings) -> None:
