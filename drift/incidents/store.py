@@ -185,9 +185,8 @@ class IncidentStore:
             return [decode_incident(document) for document in session.scalars(query)]
 
     def count(self, state: IncidentState) -> int:
-        query = select(func.count()).where(IncidentRow.state == state)
         with self._session() as session:
-            return session.scalar(query) or 0
+            return session.scalar(_count_of(state)) or 0
 
     def records(
         self,
@@ -223,6 +222,10 @@ def decode_incident(document: str) -> Incident:
 
 def decode_evidence(document: str) -> IncidentEvidence:
     return msgspec.json.decode(document, type=IncidentEvidence)
+
+
+def _count_of(state: IncidentState) -> Select[tuple[int]]:
+    return select(func.count()).where(IncidentRow.state == state)
 
 
 def _page(incidents: list[Incident], size: int) -> IncidentPage:

@@ -165,10 +165,13 @@ class _IncidentRows:
         return NumberedChange(row.changes, change)
 
     def _put(self, incident: Incident) -> IncidentRow:
-        row = self._rows.get(incident.id) or self._new(incident.id)
+        row = self._row_of(incident.id)
         row.state = incident.state
         row.document = encode_document(incident)
         return row
+
+    def _row_of(self, incident_id: str) -> IncidentRow:
+        return self._rows.get(incident_id) or self._new(incident_id)
 
     def _new(self, incident_id: str) -> IncidentRow:
         row = IncidentRow(id=incident_id, changes=0)

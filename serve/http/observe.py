@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from serve.http.messages import Request
@@ -49,8 +50,8 @@ class RequestObserver:
         replica: str,
     ) -> RequestObserver:
         """Return the observer of the replica with this name."""
-        file = Home(settings.home).logs / "requests" / f"{replica}.jsonl"
-        traces = _open_traces(settings, replica) if settings.traces_endpoint else None
+        file = _log_file(settings, replica)
+        traces = _open_traces(settings, replica)
         return cls(RequestLog(file, metrics), settings.request_log_rate, traces)
 
     def follow_settings(self, settings: ServeSettings) -> None:
@@ -96,7 +97,14 @@ class RequestObserver:
             self._traces.close()
 
 
-def _open_traces(settings: ServeSettings, replica: str) -> Traces:
+def _log_file(settings: ServeSettings, replica: str) -> Path:
+    return Home(settings.home).logs / "requests" / f"{replica}.jsonl"
+
+
+def _open_traces(settings: ServeSettings, replica: str) -> Traces | None:
+    """Where an endpoint takes them."""
+    if not settings.traces_endpoint:
+        return None
     from serve.http.traces import Traces  # here: the SDK takes memory
 
     resource = {

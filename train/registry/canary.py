@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from vigil.errors import RegistryError
@@ -68,8 +69,11 @@ class Canary:
         Raises ValueError, TypeError or LookupError for what is no canary.
         """
         values: JsonObject = json.loads(text)
-        steps = tuple((float(share), float(seconds)) for share, seconds in values["steps"])
-        return cls(**{**values, "steps": steps})
+        return cls(**{**values, "steps": _read_steps(values["steps"])})
+
+
+def _read_steps(stored: Iterable[Sequence[float]]) -> CanarySteps:
+    return tuple((float(share), float(seconds)) for share, seconds in stored)
 
 
 def parse_canary_steps(text: str) -> CanarySteps:

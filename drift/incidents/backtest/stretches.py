@@ -211,10 +211,13 @@ class WalkForward:
             first = last
 
     def _probation_rows(self, history: History) -> int:
-        rows = history.training_rows or round(len(history) * self.probation)
+        rows = self._wanted_probation(history)
         if rows >= len(history):
             raise DataError(f"{history.name}: no row is left after the probation")
         return rows
+
+    def _wanted_probation(self, history: History) -> int:
+        return history.training_rows or round(len(history) * self.probation)
 
     def _next_fit(self, times: Floats, first: int) -> int:
         """The row before which the model is fitted anew, given the first that it scores."""
