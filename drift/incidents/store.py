@@ -224,7 +224,7 @@ def decode_evidence(document: str) -> IncidentEvidence:
     return msgspec.json.decode(document, type=IncidentEvidence)
 
 
-def _count_of(state: IncidentState) -> Select[tuple[int]]:
+def _count_of(state: IncidentState) -> Select[int]:
     return select(func.count()).where(IncidentRow.state == state)
 
 
