@@ -28,6 +28,9 @@ def context(body: Any) -> RowContext | None:
         ({"features": ROW, "entity": "host-1"}, RowContext(["host-1"])),
         ({"features": ROW, "entity": 7}, RowContext(["7"])),
         ({"features": ROW, "time": TEN_MS}, RowContext(None, [TEN_MS / 1000])),
+        # Without a zone it is of UTC.
+        ({"features": ROW, "time": "2026-11-29T10:00:00"}, RowContext(None, [TEN_MS / 1000])),
+        ({"features": ROW, "time": "2026-11-29T12:00+02:00"}, RowContext(None, [TEN_MS / 1000])),
         ({"instances": [ROW, ROW], "entity": "a"}, RowContext(["a", "a"])),
         ({"instances": [ROW, ROW], "entities": ["a", "b"]}, RowContext(["a", "b"])),
         (
@@ -49,6 +52,8 @@ def test_each_row_has_its_entity_and_time(body: Any, expected: RowContext | None
         ({"entity": True}, InvalidFeatures, "`entity`"),
         ({"entity": "x" * 201}, InvalidFeatures, "1 to 200"),
         ({"entity": ["a", "b"]}, InvalidFeatures, "`entity`"),
+        ({"entity": {"$ne": None}}, InvalidFeatures, "`entity`"),
+        ({"entity": "\ud800"}, InvalidFeatures, "`entity`"),
         ({"entities": ["a"]}, MalformedRequest, "an entry for each row"),
         ({"entities": "ab"}, MalformedRequest, "an entry for each row"),
         ({"entities": ["a", ""]}, InvalidFeatures, "row 1, `entity`"),
