@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from click.testing import CliRunner
 
+from drift.backtest_cli import backtest
 from drift.incidents.backtest.history import read_histories
 from drift.incidents.backtest.stretches import RegisteredModel
 from train.challenger import TrainingSetup, assemble_challenger
@@ -21,6 +25,7 @@ from vigil.arrays import Flags
 SETTINGS = TrainSettings.from_values(n_estimators=50, max_samples=256)
 HOSTS = 100
 WEEK_ROWS = 7 * 48  # a row every half hour
+LABOR_DAY = date(2014, 9, 1)  # a Monday, in none of the windows that are labelled
 
 
 def fitted(spec: JobSpec) -> ModelBundle:
@@ -102,3 +107,18 @@ def test_no_monday_alerts_and_a_holiday_does_where_the_season_is_known(tmp_path:
     rows_alone = spec.model_copy(update={"over_time": "none"})
     unseen = alerts(fitted(rows_alone), rows_alone, replayed, tmp_path)
     assert unseen[is_holiday & is_work].mean() <= 0.1
+
+
+def test_taxis_have_no_incident_by_an_ordinary_monday_and_all_their_holidays(
+    real_data: Path,
+) -> None:
+    nab = real_data / "nab"
+    options = ["--data", str(nab / "nyc_taxi.csv"), "--windows", str(nab / "windows.json")]
+    told = CliRunner().invoke(backtest, [*options, "--over-time", "season", "--json"])
+    assert told.exit_code == 0, told.output
+    found = json.loads(told.stdout)
+    assert found["windows_found"] == 5
+    assert found["false_incidents"] <= 20
+    outside = [incident for incident in found["incidents"] if not incident["in_window"]]
+    days = {datetime.fromtimestamp(incident["onset"], UTC).date() for incident in outside}
+    assert {day for day in days if day.weekday() == 0} <= {LABOR_DAY}
