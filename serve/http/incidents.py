@@ -13,9 +13,10 @@ import msgspec
 from serve.http.messages import Request, Response, json_response
 from serve.http.operators import actor_of
 from serve.http.replica import Replica
-from serve.http.row_context import MAX_ENTITY_LENGTH, TimeValue
+from serve.http.row_context import TimeValue
 from serve.http.rows import decode_body
 from serve.http.sent_values import abbreviate
+from train.table.cells import MAX_ENTITY_LENGTH
 from vigil.errors import MalformedRequest
 from vigil.json_types import JsonObject
 from vigil.timestamps import to_unix_seconds

@@ -9,10 +9,9 @@ from msgspec import UNSET, UnsetType
 
 from serve.http.sent_values import abbreviate
 from serve.model.report import RowContext
+from train.table.cells import MAX_ENTITY_LENGTH
 from vigil.errors import InvalidFeatures, MalformedRequest
 from vigil.timestamps import to_unix_seconds
-
-MAX_ENTITY_LENGTH = 200
 
 _EntityName = Annotated[
     str | int, msgspec.Meta(description=f"a name of at most {MAX_ENTITY_LENGTH} characters")

@@ -43,6 +43,7 @@ MISSING_WORDS = frozenset(
     }
 )
 TRUTH_WORDS = {"true": 1.0, "false": 0.0}
+MAX_ENTITY_LENGTH = 200  # of its name
 _MAX_SHOWN = 100  # letters of a value in a message
 _MAX_TEXT = 400  # of one with values in it
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|[+-]?inf(?:inity)?")

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from train.table.cells import clean_name, parse_value, show_value, why_no_number
+from train.table.cells import MAX_ENTITY_LENGTH, clean_name, parse_value, show_value, why_no_number
 from train.table.csv_reader import line_of
 from train.table.source import File
 from train.table.words import why_no_word
@@ -171,7 +171,10 @@ def _nanoseconds(
 
 
 def parse_entities(column: Any, origin: RowOrigin) -> Array:
-    """Return as text whose rows they are; raises DataError where that is not said."""
+    """Return as text whose rows they are.
+
+    Raises DataError where that is not said, or by a name that no other door takes.
+    """
     missing = column.isna()
     if missing.any():
         row = int(np.argmax(missing))
@@ -180,7 +183,17 @@ def parse_entities(column: Any, origin: RowOrigin) -> Array:
             field=column.name,
             row=origin.number(row),
         )
-    return column.astype(str).to_numpy(object)
+    names = column.astype(str).to_numpy(object)
+    wrong = {name for name in set(names.tolist()) if not 0 < len(name.strip()) <= MAX_ENTITY_LENGTH}
+    if wrong:
+        row = next(row for row, name in enumerate(names) if name in wrong)
+        raise DataError(
+            f"{origin.name(row)}, column {column.name!r}: {show_value(names[row])} is not a name "
+            f"of 1 to {MAX_ENTITY_LENGTH} characters",
+            field=column.name,
+            row=origin.number(row),
+        )
+    return names
 
 
 def parse_words(

@@ -147,6 +147,11 @@ def test_rows_over_time_come_from_whole_histories_of_one_entity(tmp_path: Path) 
             Columns(time="at", entity="h"),
             r"line 3, column 'h' is empty: whose row is it",
         ),
+        (
+            f"at,h,a\n1,x,5\n2,{'y' * 201},5\n",
+            Columns(time="at", entity="h"),
+            r"line 3, column 'h': 'yyy.* is not a name of 1 to 200 characters",
+        ),
     ],
 )
 def test_what_cannot_be_learnt_from_is_refused(
