@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,7 @@ def test_rows_with_times_keep_their_hour_of_the_week_and_are_not_ahead(tmp_path:
     times = pd.date_range("2026-03-02", periods=30, freq="8h")
     pd.DataFrame({"at": times.astype(str), "cpu": np.arange(30.0)}).to_csv(file, index=False)
     table = live_rows(str(file), Columns(time="at"))
-    now = pd.Timestamp("2026-03-03T16:00").timestamp()
+    now = datetime(2026, 3, 3, 16, tzinfo=UTC).timestamp()
     sent = RowTimes.of(table, 75, now)
     assert sent is not None
     seconds = np.array([sent.at(i) for i in range(75)])
