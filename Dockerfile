@@ -37,9 +37,8 @@ RUN --mount=type=secret,id=netrc,target=/root/.netrc \
     uv venv --quiet /opt/vigil && \
     uv pip sync --python /opt/vigil/bin/python --require-hashes --only-binary :all: \
       requirements.txt && \
-    cd /opt/vigil/lib/python3.*/site-packages && \
-    find . -type d \( -name test -o -name tests \) -prune -exec rm -r {} + && \
-    find ray/jars -type f -delete
+    find /opt/vigil/lib -type d \( -name test -o -name tests \) -prune -exec rm -r {} + && \
+    find /opt/vigil/lib -path '*/ray/jars/*' -type f -delete
 
 FROM libraries AS code
 COPY pyproject.toml README.md LICENSE ./
