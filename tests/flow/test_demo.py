@@ -44,6 +44,7 @@ EMPTY = {
     "Vigil / Incidents: Age of the oldest": NOBODY,
     "Vigil / Incidents: Refused": NOBODY,
     "Vigil / Data: Missing values that others stand for": "the demo's table lacks no value",
+    "Vigil / Data: Words that training has not seen": "the demo's table has no words",
     "Vigil / Stream: Put off, and begun anew": (
         "one of its queries counts errors by their name, and there are none"
     ),
