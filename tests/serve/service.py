@@ -15,6 +15,7 @@ from serve.http.bodies import BodyReader
 from serve.http.endpoints import build_gateway
 from serve.http.infer_rpc import InferenceRpc
 from serve.http.observe import RequestObserver
+from serve.http.open_inference import JSON_LENGTH_HEADER
 from serve.http.replica import AskMonitor, RefreshReplicas, Replica, ReplicaGroup
 from serve.http.scoring import ModelScorer
 from serve.http.stream_slots import StreamSlots
@@ -58,6 +59,26 @@ class LocalContext:
 
 INFER = "/v2/models/vigil/infer"
 SCORING = ("/predict", "/invocations", INFER)
+Post = tuple[str, bytes, dict[str, Any]]  # path, body and headers of `Service.ask`
+
+
+def as_json(path: str, document: Any) -> Post:
+    return path, json.dumps(document).encode(), {"content_type": "application/json"}
+
+
+def as_binary_tensors(inputs: list[dict[str, Any]], data: bytes) -> Post:
+    """Inputs of the Open Inference Protocol whose `data` follow the JSON."""
+    head = json.dumps({"inputs": inputs}).encode()
+    return INFER, head + data, {JSON_LENGTH_HEADER.replace("-", "_"): str(len(head))}
+
+
+def scores_of(answer: dict[str, Any]) -> list[float]:
+    """The scores of an answer, in the form of whichever endpoint."""
+    if "outputs" in answer:
+        return answer["outputs"][0]["data"]
+    if "predictions" in answer:
+        return [row["anomaly_score"] for row in answer["predictions"]]
+    return answer["anomaly_score"]
 
 
 @dataclass

@@ -15,7 +15,14 @@ from serve.http.infer_messages import MESSAGES
 from serve.model.loaded import LoadedModel
 from serve.model.row_format import RowFormat
 from serve.stream.records import RawRecord, decode
-from tests.serve.service import Service, predict_lines
+from tests.serve.service import (
+    Post,
+    Service,
+    as_binary_tensors,
+    as_json,
+    predict_lines,
+    scores_of,
+)
 from train.model.bundle import ModelBundle
 from train.table.categories import Category, CategoryCodec
 from train.table.transform.feature_transform import FeatureTransform
@@ -26,7 +33,6 @@ SENT: list[list[Any]] = [[11.0, "tcp", 9.0], [8.0, "icmp", 12.0], [10.0, "udp", 
 MEANT = np.array([[11.0, 1, 0, 9.0], [8.0, 0, 0, 12.0], [10.0, 0, 1, 10.0]])
 WORDS = [row[1] for row in SENT]
 NUMBERS = [[row[0], row[2]] for row in SENT]
-Post = tuple[str, bytes, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +45,6 @@ def bundle(make_bundle: Callable[[int], ModelBundle]) -> ModelBundle:
 @pytest.fixture
 def service(bundle: ModelBundle) -> Service:
     return Service(LoadedModel.warm("7", "d" * 64, bundle))
-
-
-def as_json(path: str, document: Any) -> Post:
-    return path, json.dumps(document).encode(), {"content_type": "application/json"}
 
 
 def named(row: list[Any]) -> dict[str, Any]:
@@ -62,9 +64,7 @@ def as_binary() -> Post:
     for tensor, data in zip(inputs, (numbers, words), strict=True):
         del tensor["data"]
         tensor["parameters"] = {"binary_data_size": len(data)}
-    head = json.dumps({"inputs": inputs}).encode()
-    headers = {"inference_header_content_length": str(len(head))}
-    return "/v2/models/vigil/infer", head + numbers + words, headers
+    return as_binary_tensors(inputs, numbers + words)
 
 
 CSV = "\n".join(",".join(map(str, row)) for row in SENT)
@@ -84,14 +84,6 @@ DOORS: dict[str, Post] = {
     "nested": as_json("/v2/models/vigil/infer", {"inputs": tensors([[w] for w in WORDS])}),
     "binary": as_binary(),
 }
-
-
-def scores_of(answer: dict[str, Any]) -> list[float]:
-    if "outputs" in answer:
-        return answer["outputs"][0]["data"]
-    if "predictions" in answer:
-        return [row["anomaly_score"] for row in answer["predictions"]]
-    return answer["anomaly_score"]
 
 
 def unknown(service: Service) -> float:

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serve.http.open_inference import JSON_LENGTH_HEADER
 from serve.model.loaded import LoadedModel
 from serve.model.row_format import RowFormat
 from serve.stream.records import RawRecord, decode
-from tests.serve.service import Service
+from tests.serve.service import Post, Service, as_binary_tensors, as_json, scores_of
 from train.model.bundle import ModelBundle
 from train.table.impute import Imputation
 from vigil.arrays import Floats
@@ -26,7 +25,6 @@ NAN = math.nan
 SENT = [[11.0, 12.0, 10.0, NAN], [NAN, NAN, 10.5, 9.5], [10.0, 11.5, 9.0, 10.0]]
 MEANT = [[11.0, 12.0, 10.0, 7.0], [9.0, 12.0, 10.5, 9.5], [10.0, 11.5, 9.0, 10.0]]
 CSV = "\n".join(",".join("" if math.isnan(x) else str(x) for x in row) for row in SENT)
-Post = tuple[str, bytes, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +41,6 @@ def nulled(row: list[float]) -> list[float | None]:
     return [None if math.isnan(value) else value for value in row]
 
 
-def as_json(path: str, document: Any) -> Post:
-    return path, json.dumps(document).encode(), {"content_type": "application/json"}
-
-
 def named(row: list[float]) -> dict[str, float | None]:
     return dict(zip(NAMES, nulled(row), strict=True))
 
@@ -58,9 +52,7 @@ def tensor(**more: Any) -> dict[str, Any]:
 def as_binary() -> Post:
     data = np.array(SENT, "<f8").tobytes()
     about = tensor(parameters={"binary_data_size": len(data)})
-    head = json.dumps({"inputs": [about]}).encode()
-    headers = {JSON_LENGTH_HEADER.replace("-", "_"): str(len(head))}
-    return "/v2/models/vigil/infer", head + data, headers
+    return as_binary_tensors([about], data)
 
 
 DOORS: dict[str, Post] = {
@@ -79,14 +71,6 @@ DOORS: dict[str, Post] = {
     ),
     "binary": as_binary(),
 }
-
-
-def scores_of(answer: dict[str, Any]) -> list[float]:
-    if "outputs" in answer:
-        return answer["outputs"][0]["data"]
-    if "predictions" in answer:
-        return [row["anomaly_score"] for row in answer["predictions"]]
-    return answer["anomaly_score"]
 
 
 def expected(bundle: ModelBundle) -> Floats:
