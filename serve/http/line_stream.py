@@ -28,7 +28,6 @@ from serve.http.replica import Replica
 from serve.http.scoring import ModelScorer, ScoringEndpoints
 from serve.http.stream_slots import StreamSlots
 from serve.model.loaded import LoadedModel
-from serve.model.prepared import PreparedRows, as_they_are
 from vigil.errors import VigilError
 
 COUNTED_BYTES = 2**16  # of a line that has not ended: what is beyond counts as a body in work
@@ -191,7 +190,7 @@ class LineScorer:
             yield rows.where(numbers.tolist())
 
     async def _score(self, model: LoadedModel, rows: LineRows) -> list[Prediction]:
-        prepared = await self._prepare(model, rows)
+        prepared = await self._scorer.prepare_raw(model, rows.X, rows.context)
         if model.has_entity_thresholds:
             await find_thresholds(self._replica.context, prepared)
         # It stands for the lines: its body says which arm of a canary answers them.
@@ -212,16 +211,6 @@ class LineScorer:
             rows.request_ids,
             drift_score=self._replica.reporter.drift_score,
             max_reasons=self._replica.settings.reasons,
-        )
-
-    async def _prepare(self, model: LoadedModel, rows: LineRows) -> PreparedRows:
-        formats = self._scorer.formats(model)
-        if not formats:
-            return as_they_are(rows.X, rows.context)
-        return await self._scorer.prepare(
-            rows.X,
-            rows.context,
-            formats,
         )
 
     def _count(self, answers: list[LineAnswer], seconds: float) -> None:

@@ -21,8 +21,8 @@ def database() -> URL:
     named = os.environ.get("VIGIL_TEST_POSTGRES")
     if not named:
         pytest.skip(
-            "no PostgreSQL: set VIGIL_TEST_POSTGRES to postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
-            " of one that pods reach"
+            "no PostgreSQL: set VIGIL_TEST_POSTGRES to that of a database which pods reach,"
+            " postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
         )
     return make_url(named)
 
