@@ -9,11 +9,11 @@ from pathlib import Path
 import hypothesis
 import pytest
 from xdist.remote import Producer
-from xdist.scheduler import LoadScopeScheduling
 
 from tests.answering import answering
 from tests.incident_events import EventReceiver
 from tests.running import Vigil, free_port, left_of, listening
+from tests.scheduling import Files
 from tests.tables import labelled_tables, real_data_folder
 
 # How long an example takes says how busy the machine is.
@@ -41,18 +41,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=cost)
 
 
-class _Files(LoadScopeScheduling):
-    """One file after the other on every core; all that starts a platform in one process."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.split("::", 1)[0]
-        return "tests/flow" if file.startswith("tests/flow/") else file
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Files:
-    # Of pytest-xdist 3.8 "loadfile" knows no groups; "loadgroup" loses them under pytest 9.2.
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Files:
     config.option.loadscopereorder = False
-    return _Files(config, log)
+    return Files(config, log)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
