@@ -28,11 +28,12 @@ MAX_INCIDENTS = 100
 BACKTEST_TIMEOUT_S = 600.0
 _MOVE_TIMEOUT_S = 60.0  # of a promotion, which waits for the replicas
 _INSTRUCTIONS = (
-    "Vigil watches rows of numbers for anomalies. Begin with `status` and `incidents`; an incident "
+    "Vigil watches rows of values for anomalies. Begin with `status` and `incidents`; an incident "
     "names the features that explain it. A score is in (0, 1], higher is more anomalous."
 )
 
-Row = dict[str, float] | list[float]
+_Value = float | bool | str | None  # number, truth value, word of a category, missing
+Row = dict[str, _Value] | list[_Value]
 _P = ParamSpec("_P")
 _Tool = Callable[_P, JsonObject]
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from serve.http.category_rows import join_words
 from serve.http.row_context import check_context
 from serve.http.rows import check_row_count, to_matrix
+from serve.http.sent_row import FeatureNumber
 from serve.http.sent_values import abbreviate
 from serve.model.report import RowContext
 from train.table.categories import CategoryCodec
@@ -50,7 +51,7 @@ class FeaturesInput(msgspec.Struct, tag_field="name", tag="features"):
 
     datatype: _FeaturesType
     shape: _FeaturesShape
-    data: list[float | list[float]] | None = None
+    data: list[FeatureNumber | list[FeatureNumber]] | None = None
     parameters: dict[str, Any] | None = None
 
 

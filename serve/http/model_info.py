@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import importlib.metadata
 
-import numpy as np
-
 from serve.http.messages import Request, Response, json_response
 from serve.http.open_inference import model_metadata, server_metadata
 from serve.http.openapi import openapi_document
 from serve.http.replica import Replica
-from serve.model.loaded import LoadedModel
+from serve.http.sent_row import SentRow
 from vigil.json_types import JsonObject
 from vigil.release import installed_version
 
@@ -50,7 +48,7 @@ class ModelInfoEndpoints:
         model = self._replica.watch.model
         if model is None:
             return json_response(openapi_document(settings))
-        return json_response(openapi_document(settings, _example_row(model)))
+        return json_response(openapi_document(settings, SentRow.of(model)))
 
     async def server(self, request: Request) -> Response:
         """Open Inference Protocol: server metadata."""
@@ -79,16 +77,3 @@ class ModelInfoEndpoints:
             "digest": model.digest if model else None,
             "source": replica.watch.source,
         }
-
-
-def _example_row(model: LoadedModel) -> dict[str, float | str]:
-    """The median row of the training data, by the names of its raw features.
-
-    A feature that the model knows as a distance from its level alone is 0; a category is its most
-    frequent word.
-    """
-    values = np.round(model.bundle.reference.median, 3).tolist()
-    by_name = dict(zip(model.bundle.names, values, strict=True))
-    row_format = model.row_format
-    words = {} if row_format.categories is None else row_format.categories.most_frequent
-    return {name: by_name.get(name, 0.0) for name in row_format.sent_names} | words

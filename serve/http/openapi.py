@@ -5,7 +5,7 @@ Schemas are those of the types that decode bodies and encode answers.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -19,6 +19,7 @@ from serve.http.operators import PromoteBody, RollbackBody
 from serve.http.predict import PredictBody, Prediction, PredictionColumns
 from serve.http.refusals import ErrorBody, MlflowErrorBody, OpenInferenceErrorBody
 from serve.http.routes import MODEL_PATH, VERSION_PATH
+from serve.http.sent_row import ANY_ROW, SentRow
 from serve.settings import ServeSettings
 from vigil.json_types import JsonObject
 from vigil.release import installed_version
@@ -26,10 +27,10 @@ from vigil.release import installed_version
 _TEXT: JsonObject = {"type": "string"}
 _LINES: JsonObject = {
     "type": "string",
-    "description": "a line of JSON for each row, and for each answer or refusal",
+    "description": "a line of JSON for each row: a PredictBody with `features`, and maybe an `id`; "
+    "and for each answer, a Prediction or an ErrorBody with `line` and `request_id`",
 }
 _BINARY: JsonObject = {"schema": {"type": "string", "format": "binary"}}
-_EXAMPLE_ROW: dict[str, float | str] = {"cpu": 0.31, "latency": 7.2, "queue": 41.0}
 _EXCLUSIVE = (PredictBody, InvocationsBody)  # a body has exactly one of their fields
 _TYPES = (
     *_EXCLUSIVE,
@@ -78,13 +79,8 @@ _SECURITY_SCHEMES: JsonObject = {
 }
 
 
-def openapi_document(
-    settings: ServeSettings, row: dict[str, float | str] = _EXAMPLE_ROW
-) -> JsonObject:
-    """Return the OpenAPI 3.1 document of the service.
-
-    `row` (value by feature name) is what its examples are made of.
-    """
+def openapi_document(settings: ServeSettings, row: SentRow = ANY_ROW) -> JsonObject:
+    """Return the OpenAPI 3.1 document of the service, whose model takes rows such as `row`."""
     document: JsonObject = {
         "openapi": "3.1.0",
         "info": {
@@ -97,7 +93,7 @@ def openapi_document(
             **{read.path: {"get": _read_operation(read, settings)} for read in READS},
             **{action.path: {"post": _action_operation(action, settings)} for action in ACTIONS},
         },
-        "components": {"schemas": _component_schemas()},
+        "components": {"schemas": row.schemas() | _component_schemas()},
     }
     if settings.auth_required:
         document["components"]["securitySchemes"] = _SECURITY_SCHEMES
@@ -118,7 +114,20 @@ def _component_schemas() -> JsonObject:
         names = exclusive.__annotations__
         common = {name: properties[name] for name in properties if name not in names}
         schema["oneOf"] = [_only(name, properties[name], common) for name in names]
-    return components
+    return _without_own_types(components)
+
+
+def _without_own_types(schema: Any) -> Any:
+    """The schema without the type of the decoder where it refers to what is said of a value."""
+    if isinstance(schema, list):
+        return [_without_own_types(part) for part in cast("list[Any]", schema)]
+    if not isinstance(schema, dict):
+        return schema
+    named = cast("JsonObject", schema)
+    parts = {name: _without_own_types(part) for name, part in named.items()}
+    if "$ref" in parts:
+        parts.pop("type", None)
+    return parts
 
 
 def _only(name: str, schema: JsonObject, common: JsonObject) -> JsonObject:
@@ -140,7 +149,7 @@ def _ref(of: type[Any]) -> JsonObject:
     return {"$ref": f"#/components/schemas/{of.__name__}"}
 
 
-def _scoring_paths(settings: ServeSettings, row: dict[str, float | str]) -> JsonObject:
+def _scoring_paths(settings: ServeSettings, row: SentRow) -> JsonObject:
     paths = {
         "/predict": _predict_operation(row),
         "/invocations": _invocations_operation(row),
@@ -150,12 +159,12 @@ def _scoring_paths(settings: ServeSettings, row: dict[str, float | str]) -> Json
     return {path: {"post": operation} for path, operation in paths.items()}
 
 
-def _predict_operation(row: dict[str, float | str]) -> JsonObject:
-    values = list(row.values())
+def _predict_operation(row: SentRow) -> JsonObject:
+    values = list(row.example.values())
     examples: JsonObject = {
-        "one row": {"features": values},
-        "by name": {"features": row},
-        "many rows": {"instances": [values, values]},
+        "one row": {"features": values, **row.times},
+        "by name": {"features": row.example, **row.times},
+        "many rows": {"instances": [values, values], **row.times},
     }
     answer = {
         "oneOf": [
@@ -175,14 +184,15 @@ def _predict_operation(row: dict[str, float | str]) -> JsonObject:
     return operation
 
 
-def _invocations_operation(row: dict[str, float | str]) -> JsonObject:
-    names = list(row)
-    values = list(row.values())
+def _invocations_operation(row: SentRow) -> JsonObject:
+    columns = row.in_table
+    names = list(columns)
+    values = list(columns.values())
     examples: JsonObject = {
         "dataframe_split": {"dataframe_split": {"columns": names, "data": [values]}},
-        "dataframe_records": {"dataframe_records": [row]},
-        "instances": {"instances": [values]},
-        "inputs": {"inputs": {name: [value] for name, value in row.items()}},
+        "dataframe_records": {"dataframe_records": [columns]},
+        "instances": {"instances": [columns]},
+        "inputs": {"inputs": {name: [value] for name, value in columns.items()}},
     }
     csv = f"{','.join(names)}\n{','.join(map(str, values))}\n"
     body = _json_content(InvocationsBody, examples)
@@ -195,16 +205,11 @@ def _invocations_operation(row: dict[str, float | str]) -> JsonObject:
     )
 
 
-def _infer_operation(path: str, settings: ServeSettings, row: dict[str, float | str]) -> JsonObject:
-    tensor = {
-        "name": "features",
-        "datatype": "FP64",
-        "shape": [1, len(row)],
-        "data": list(row.values()),
-    }
+def _infer_operation(path: str, settings: ServeSettings, row: SentRow) -> JsonObject:
+    tensors = row.tensors
     examples: JsonObject = {
-        "one row": {"inputs": [tensor]},
-        "with reasons": {"inputs": [tensor], "outputs": [{"name": "reasons"}]},
+        "one row": {"inputs": tensors},
+        "with reasons": {"inputs": tensors, "outputs": [{"name": "reasons"}]},
     }
     operation = _scoring_operation(
         "Open Inference: score rows",

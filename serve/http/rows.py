@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 import msgspec
 import numpy as np
 
+from serve.http.sent_row import FeatureValue
 from serve.http.sent_values import OutOfRangeNumber, abbreviate, read_float
 from train.table.cells import (
     FLOAT32_MAX,
@@ -35,8 +36,8 @@ _NO_NAMES: frozenset[str] = frozenset()
 
 # Rows as the OpenAPI document describes them. A refusal says more than the decoder's own bounds
 # would: those that it does not check are in `extra_json_schema`.
-ListRow = Annotated[list[float], msgspec.Meta(extra_json_schema={"minItems": 1})]
-NamedRow = Annotated[dict[str, float], msgspec.Meta(extra_json_schema={"minProperties": 1})]
+ListRow = Annotated[list[FeatureValue], msgspec.Meta(extra_json_schema={"minItems": 1})]
+NamedRow = Annotated[dict[str, FeatureValue], msgspec.Meta(extra_json_schema={"minProperties": 1})]
 AnyRow = ListRow | NamedRow
 JsonRows = Annotated[list[AnyRow], msgspec.Meta(extra_json_schema={"minItems": 1})]
 

@@ -77,9 +77,9 @@ async def test_what_changes_something_is_no_tool_unless_it_was_asked_for(url: st
         ("incident", {"incident_id": "../drift"}, "/incidents/..%2Fdrift", None),
         (
             "explain_row",
-            {"features": {"cpu": 3.0}},
+            {"features": {"cpu": 3.5, "proto": "6", "backup": True, "disk": None}},
             "/predict",
-            {"features": {"cpu": 3.0}},
+            {"features": {"cpu": 3.5, "proto": "6", "backup": True, "disk": None}},
         ),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jsonschema
@@ -12,7 +14,11 @@ from serve.http.openapi import openapi_document
 from serve.http.routes import Route
 from serve.model.loaded import LoadedModel
 from serve.settings import ServeSettings
-from tests.serve.service import SCORING, Service
+from tests.serve.contexts import CALENDAR, looking_back
+from tests.serve.service import INFER, SCORING, Service
+from train.model.bundle import ModelBundle
+from train.table.categories import Category, CategoryCodec
+from train.table.impute import Imputation
 
 ADDRESS = {"{name}": "vigil", "{version}": "7", "{id}": "i-1"}
 ANSWERED_BY_OTHERS = (
@@ -38,6 +44,11 @@ def is_page(path: str) -> bool:
     if path in ("/console/state", "/console/about"):
         return False
     return path in ("/", "/openapi.json") or path.startswith(("/docs", "/console/"))
+
+
+@pytest.fixture(scope="module")
+def bundle(make_bundle: Callable[[int], ModelBundle]) -> ModelBundle:
+    return make_bundle(0)
 
 
 @pytest.fixture
@@ -81,7 +92,35 @@ def schema_of(document: dict[str, Any], content: dict[str, Any]) -> dict[str, An
     return {**schema, "components": document["components"]}
 
 
-async def test_every_example_is_accepted_and_answered_as_described(service: Service) -> None:
+@pytest.fixture(params=["numbers", "words and missing values", "times"])
+def any_service(request: pytest.FixtureRequest, bundle: ModelBundle) -> Service:
+    """Services whose models take different rows."""
+    models = {
+        "numbers": LoadedModel.warm("7", "d" * 64, bundle),
+        "words and missing values": LoadedModel.warm("7", "d" * 64, with_words(bundle)),
+        "times": looking_back("calendar:UTC", fitted=CALENDAR),
+    }
+    return Service(models[request.param])
+
+
+def with_words(bundle: ModelBundle) -> ModelBundle:
+    """The model, whose last two features are the words of a category, and may miss others."""
+    words = Category("proto", "one-hot", ("tcp", "udp"), (0.75, 0.25))
+    codec = CategoryCodec(("cpu", "proto", "memory"), (words,))
+    names = codec.outputs
+    medians = (10.0, 0.0, 0.0, 10.0)
+    imputation = Imputation(names, ("median",) * 4, medians, sent=3)
+    return replace(
+        bundle,
+        names=names,
+        reference=replace(bundle.reference, names=names),
+        categories=codec,
+        imputation=imputation,
+    )
+
+
+async def test_every_example_is_accepted_and_answered_as_described(any_service: Service) -> None:
+    service = any_service
     document = (await service.ask("GET", "/openapi.json")).json
     tried: list[str] = []
     for path, verbs in document["paths"].items():
@@ -98,7 +137,8 @@ async def test_every_example_is_accepted_and_answered_as_described(service: Serv
     assert set(map(at, tried)) >= set(SCORING)
 
 
-async def test_the_example_of_csv_is_answered_as_described(service: Service) -> None:
+async def test_the_example_of_csv_is_answered_as_described(any_service: Service) -> None:
+    service = any_service
     document = (await service.ask("GET", "/openapi.json")).json
     operation = document["paths"]["/invocations"]["post"]
     csv = operation["requestBody"]["content"]["text/csv"]["example"].encode()
@@ -113,6 +153,44 @@ async def test_examples_are_rows_of_the_model(service: Service, model: LoadedMod
     content = document["paths"]["/predict"]["post"]["requestBody"]["content"]
     named = content["application/json"]["examples"]["by name"]["value"]
     assert named["features"].keys() == set(model.bundle.names)
+
+
+SENT_ROWS: list[tuple[str, dict[str, Any]]] = [
+    ("/predict", {"features": [8.0, "tcp", None]}),
+    ("/predict", {"features": {"cpu": True, "proto": "tcp", "memory": None}}),
+    ("/predict", {"instances": [[1, "udp", 2], [None, "tcp", 2.0]]}),
+    ("/predict", {"history": [[1, "udp", 2], [None, "icmp", 2]]}),
+    ("/invocations", {"dataframe_records": [{"cpu": False, "proto": "tcp", "memory": None}]}),
+    (
+        "/invocations",
+        {"dataframe_split": {"columns": ["proto", "memory", "cpu"], "data": [["tcp", None, 1]]}},
+    ),
+    ("/invocations", {"instances": [[True, "udp", None]]}),
+    ("/invocations", {"inputs": {"cpu": [None], "proto": ["tcp"], "memory": [1]}}),
+    (
+        INFER,
+        {
+            "inputs": [
+                {"name": "features", "datatype": "FP64", "shape": [1, 2], "data": [True, None]},
+                {"name": "categories", "datatype": "BYTES", "shape": [1, 1], "data": ["tcp"]},
+            ]
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), SENT_ROWS)
+async def test_words_truth_values_and_missing_ones_are_described_where_the_model_takes_them(
+    path: str, body: dict[str, Any], bundle: ModelBundle, model: LoadedModel
+) -> None:
+    taking = Service(LoadedModel.warm("7", "d" * 64, with_words(bundle)))
+    form = path.replace("vigil", "{name}")
+    for service, is_taken in ((taking, True), (Service(None), True), (Service(model), False)):
+        document = (await service.ask("GET", "/openapi.json")).json
+        content = document["paths"][form]["post"]["requestBody"]["content"]
+        is_described = jsonschema.Draft202012Validator(schema_of(document, content)).is_valid(body)
+        assert is_described is is_taken
+    await answer(taking, path, body)
 
 
 @pytest.mark.parametrize(

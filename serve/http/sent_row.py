@@ -1,0 +1,128 @@
+"""A row as callers send it: what its values may be, and an example, for the OpenAPI document.
+
+Which values a feature may have is for the model to say: see train/table/categories.py and
+train/table/impute.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import numpy as np
+
+from serve.http.context_columns import ContextColumns
+from vigil.json_types import JsonObject
+
+if TYPE_CHECKING:
+    from serve.model.loaded import LoadedModel
+
+_VALUE = "FeatureValue"
+_NUMBER = "FeatureNumber"
+_EXAMPLE_TIME = "2026-11-29T10:00:00Z"
+_NUMBERS = ("number", "boolean")
+
+
+def _described_by(name: str) -> msgspec.Meta:
+    """A float to the decoder, and to the document what the schema of this name says.
+
+    The first attempt to decode a body knows numbers alone, as nearly all values are.
+    """
+    return msgspec.Meta(extra_json_schema={"$ref": f"#/components/schemas/{name}"})
+
+
+FeatureValue = Annotated[float, _described_by(_VALUE)]
+FeatureNumber = Annotated[float, _described_by(_NUMBER)]  # where words have a place of their own
+
+
+@dataclass(frozen=True)
+class SentRow:
+    """A row that a model takes.
+
+    example: a value of each feature by its name, in order
+    words: features that are categories
+    may_miss: whether values may be missing
+    has_others: whether columns that are no features may be sent
+    time: an example, where no row is scored without; time_column: its name in a table
+    """
+
+    example: Mapping[str, float | str]
+    words: tuple[str, ...] = ()
+    may_miss: bool = True
+    has_others: bool = True
+    time: str | None = None
+    time_column: str | None = None
+
+    @classmethod
+    def of(cls, model: LoadedModel) -> SentRow:
+        """Return the row of a model; its example is the median one of the training data.
+
+        A feature that the model knows as a distance from its level alone is 0; a category is its
+        most frequent word.
+        """
+        row_format = model.row_format
+        categories = row_format.categories
+        words = {} if categories is None else categories.most_frequent
+        medians = np.round(model.bundle.reference.median, 3).tolist()
+        by_name = dict(zip(model.bundle.names, medians, strict=True))
+        numbers = {name: by_name.get(name, 0.0) for name in row_format.sent_names}
+        return cls(
+            numbers | words,
+            tuple(words),
+            may_miss=row_format.imputation is not None,
+            has_others=bool(row_format.unused),
+            time=_EXAMPLE_TIME if row_format.needs_time else None,
+            time_column=ContextColumns.of(model.bundle).time,
+        )
+
+    @property
+    def times(self) -> JsonObject:
+        """What a body must say of the time, if anything."""
+        return {} if self.time is None else {"time": self.time}
+
+    @property
+    def in_table(self) -> dict[str, float | str]:
+        """The example as a table has it, with its time where one is needed."""
+        if self.time is None or self.time_column is None:
+            return dict(self.example)
+        return {**self.example, self.time_column: self.time}
+
+    @property
+    def tensors(self) -> list[JsonObject]:
+        """The example as inputs of the Open Inference Protocol."""
+        example = self.example
+        numbers = [value for name, value in example.items() if name not in self.words]
+        words = [example[name] for name in self.words]
+        tensors = [_tensor("features", "FP64", numbers)]
+        if words:
+            tensors.append(_tensor("categories", "BYTES", words))
+        if self.time is not None:
+            time: JsonObject = {"name": "time", "datatype": "BYTES", "shape": [1]}
+            tensors.append(time | {"data": [self.time]})
+        return tensors
+
+    def schemas(self) -> JsonObject:
+        """Return what values may be, by the names under which types refer to it."""
+        number: JsonObject = {
+            "description": "a number; true is 1, and false 0",
+            "type": list(_NUMBERS),
+        }
+        if self.may_miss:
+            number["description"] += "; null where it is missing"
+            number["type"].append("null")
+        value = {**number, "type": list(number["type"])}
+        if self.words or self.has_others:
+            value["description"] += "; text in a category, and in columns that are no features"
+            value["type"].append("string")
+        return {_NUMBER: number, _VALUE: value}
+
+
+def _tensor(name: str, datatype: str, values: list[float | str]) -> JsonObject:
+    """An input of one row."""
+    return {"name": name, "datatype": datatype, "shape": [1, len(values)], "data": values}
+
+
+# What is said while no model is loaded.
+ANY_ROW = SentRow({"cpu": 0.31, "latency": 7.2, "queue": 41.0})
