@@ -37,15 +37,30 @@ def consumer(engine: Engine, language: str, runtime: object) -> Engine:
     return made
 
 
+def added(engine: Engine, language: str, runtime: object) -> Engine:
+    """The same with the SDK that Pulumi generates and installs, as a user does it."""
+    made = consumer(engine, language, runtime)
+    made.must("package", "add", str(PLUGIN))
+    return made
+
+
 def python(engine: Engine, tmp_path: Path) -> tuple[Engine, Mapping[str, str]]:
     (tmp_path / "pulumi_vigil.py").write_text(SDK)
     return consumer(engine, "python", THIS_PYTHON), {"PYTHONPATH": str(tmp_path)}
 
 
-needs_yaml = pytest.mark.skipif(
-    not shutil.which("pulumi-language-yaml"),
-    reason="no `pulumi-language-yaml`: Pulumi's own archive has it beside `pulumi`",
-)
+def needs(*programs: str) -> pytest.MarkDecorator:
+    """Skip where one of the programs is missing, and say how to get it."""
+    missing = [program for program in programs if not shutil.which(program)]
+    return pytest.mark.skipif(bool(missing), reason="; ".join(map(_missing, missing)))
+
+
+def _missing(program: str) -> str:
+    if program.startswith("pulumi-"):
+        return f"no `{program}`: Pulumi's own archive has it beside `pulumi`"
+    return f"no `{program}`: the language of the example needs it"
+
+
 
 
 def assert_whole(run: Run) -> None:
@@ -83,9 +98,16 @@ def test_wrong_inputs_are_told_as_a_stack_tells_its_keys(engine: Engine, tmp_pat
         assert told in f"{refused.output} {refused.events}"
 
 
-@needs_yaml
+@needs("pulumi-language-yaml")
 def test_a_program_in_yaml_previews_the_platform(engine: Engine) -> None:
     program = consumer(engine, "yaml", "yaml")
+    run = program.under_policies("preview", "local")
+    assert_whole(run)
+
+
+@needs("pulumi-language-nodejs", "node", "npm")
+def test_a_program_in_typescript_previews_the_platform(engine: Engine) -> None:
+    program = added(engine, "typescript", "nodejs")
     run = program.under_policies("preview", "local")
     assert_whole(run)
 
