@@ -61,8 +61,6 @@ def _missing(program: str) -> str:
     return f"no `{program}`: the language of the example needs it"
 
 
-
-
 def assert_whole(run: Run) -> None:
     """A preview that has all of the Kubernetes part, and breaks no policy."""
     assert run.code == 0, run.output[-3000:]
@@ -108,6 +106,13 @@ def test_a_program_in_yaml_previews_the_platform(engine: Engine) -> None:
 @needs("pulumi-language-nodejs", "node", "npm")
 def test_a_program_in_typescript_previews_the_platform(engine: Engine) -> None:
     program = added(engine, "typescript", "nodejs")
+    run = program.under_policies("preview", "local")
+    assert_whole(run)
+
+
+@needs("pulumi-language-go", "go")
+def test_a_program_in_go_previews_the_platform(engine: Engine) -> None:
+    program = added(engine, "go", "go")
     run = program.under_policies("preview", "local")
     assert_whole(run)
 
