@@ -85,7 +85,7 @@ class Comparison:
     def write(self, window: Window, captured: CapturedWindows) -> None:
         """Write the rows of the window, and what they were answered; raises OSError."""
         captured.write(
-            Table(window.rows, self.bundle.names),
+            Table(window.rows, self.bundle.names, times=window.times),
             window.scores,
             self._answered(window),
             window.since,

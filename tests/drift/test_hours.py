@@ -16,6 +16,7 @@ from drift.statistics import compare, compared_by_hour
 from drift.verdict import Verdict, judge_window
 from serve.model.report import CapturedRows, RowContext
 from train.challenger import TrainingSetup, assemble_challenger
+from train.model.bundle import ModelBundle
 from train.model.fit import fit_part
 from train.model.hours import MIN_HOUR_DAYS, hours_of_day
 from train.model.reference import Reference, build_reference
@@ -24,6 +25,8 @@ from train.progress import JobProgress
 from train.registry.versions import Version
 from train.settings import TrainSettings
 from train.spec import JobSpec
+from train.table.captured import CapturedWindows, read_captured
+from train.table.row_making import RowMaking
 from train.table.training_data import load_training_data
 from vigil.arrays import Floats
 from vigil.errors import BundleError
@@ -196,3 +199,57 @@ def test_training_makes_hours_of_the_times_of_its_table(tmp_path: Path) -> None:
     data = load_training_data(shuffled, settings, JobProgress())
     made = assemble_challenger(forest, TrainingSetup(shuffled, settings, data), None)
     assert made.reference.hours is None
+
+
+def captured_days(
+    folder: Path, champion: ModelBundle, *, with_times: bool
+) -> tuple[Floats, Floats]:
+    """A week of rows in windows, as the monitor keeps them; returns the rows and their times."""
+    raw, times = days(7, 1, first=TRAINED_DAYS)
+    assert champion.transform is not None
+    X = champion.transform.apply(raw, times=times)
+    windows = CapturedWindows(folder, keep=99)
+    comparison = Comparison(Version("1", "run", "d" * 64, 0.0), champion)
+    context = RowContext(times=times.tolist()) if with_times else None
+    scores = champion.forest.score(X)
+    batch = CapturedRows("1", X, scores, ["r"] * len(X), 0.9, context)
+    for window in comparison.window.add(batch, 1000.0):
+        comparison.write(window, windows)
+    return X, times
+
+
+@pytest.mark.parametrize("with_times", [True, False])
+def test_a_retraining_on_captured_rows_makes_hours_of_their_times(
+    tmp_path: Path, with_times: bool
+) -> None:
+    X, times = days(7, 0)
+    frame = pd.DataFrame(X[::2], columns=list(NAMES))
+    frame.insert(0, "at", pd.to_datetime(times[::2], unit="s", utc=True).astype(str))
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    settings = TrainSettings.from_values(n_estimators=5, max_samples=64, window_rows=WINDOW)
+    spec = JobSpec(data=str(tmp_path / "rows.csv"), over_time="calendar:UTC")
+    champion = trained(spec, settings, None)
+    live, at = captured_days(tmp_path / "captured", champion, with_times=with_times)
+    retraining = JobSpec.of_bundle(
+        champion.info, captured=str(tmp_path / "captured"), trigger="schedule"
+    )
+    challenger = trained(retraining, settings, champion)
+    assert (challenger.reference.hours is not None) == with_times
+    assert challenger.transform == champion.transform
+    rows = read_captured(tmp_path / "captured", 0)
+    assert rows is not None
+    np.testing.assert_array_equal(rows.X, live)
+    hour = rows.X[:, rows.names.index("calendar:hour_sin")]
+    np.testing.assert_allclose(hour, np.sin(2 * np.pi * at / 86400), atol=1e-9)
+    if challenger.reference.hours is not None:
+        assert rows.times is not None
+        of_three = rows.X[hours_of_day(rows.times) == 3, 0]
+        kept = challenger.reference.hours.samples[3, :, 0]
+        assert of_three.min() <= kept[0] <= kept[-1] <= of_three.max()
+
+
+def trained(spec: JobSpec, settings: TrainSettings, champion: ModelBundle | None) -> ModelBundle:
+    making = RowMaking.of(champion) if champion else None
+    data = load_training_data(spec, settings, JobProgress(), making)
+    forest = fit_part(data.fit.X, trees=5, max_samples=64, max_features=1.0, seed=1)
+    return assemble_challenger(forest, TrainingSetup(spec, settings, data), champion)

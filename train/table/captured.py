@@ -1,8 +1,9 @@
 """Captured rows: live rows in windows, with what they were answered, written and read.
 
 The monitor writes them; training, feedback and `vigil replay` read them. A window is a Parquet
-file with a column for each feature, and six that begin with _: score, request, version, alert, row
-(its number in the request) and rows (that the request had). Its metadata have the key of the
+file with a column for each feature, and some that begin with _: score, request, version, alert, row
+(its number in the request), rows (that the request had), and where rows had any, time (Unix
+seconds, NaN of a row without). Its metadata have the key of the
 transform that made its features: what another one has learnt makes others of the same rows.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -29,6 +31,7 @@ from vigil.errors import DataError
 
 _ANSWER_COLUMNS = ("_request", "_alert", "_version")
 _NUMBERING_COLUMNS = ("_row", "_rows")  # an older Vigil has not written them
+_TIME_COLUMN = "_time"  # nor this
 _TRANSFORM = b"vigil.transform"  # nor this
 
 
@@ -81,6 +84,7 @@ class CapturedWindows:
     ) -> None:
         """Write a window whose first row was seen at `since` (Unix seconds); raises OSError.
 
+        Times of rows are Unix seconds, NaN where one has none.
         made_by: the key of the transform that made the features of its rows, "" for none
         """
         features = dict(zip(rows.names, rows.X.T, strict=True))
@@ -93,6 +97,8 @@ class CapturedWindows:
             "_row": numbers,
             "_rows": counts,
         }
+        if rows.times is not None and not np.isnan(rows.times).all():
+            provenance[_TIME_COLUMN] = rows.times
         name = window_name(self._distinct(since))
         window = pa.table(features | provenance)
         self._store.write(name, window.replace_schema_metadata({_TRANSFORM: made_by}))
@@ -168,23 +174,24 @@ def read_captured(
 ) -> Table | None:
     """Return the rows captured from `since` (Unix seconds) on, in time order; None without any.
 
+    They have times (Unix seconds) where each of them had one.
     Windows that begin at `until` or later are left out, and those of another transform than that
     of the key `made_by`. `where`: a folder or an s3:// URL. Raises DataError when they cannot be
     read.
     """
     try:
         found = _windows_between(open_store(where), where, since, until)
-        windows = [_feature_columns(window) for window in found if _is_made_by(window, made_by)]
+        windows = [window for window in found if _is_made_by(window, made_by)]
     except OSError as error:
         raise DataError(f"the captured rows in {where} cannot be read: {error}") from error
     if not windows:
         return None
     try:
-        table = _features(pa.concat_tables(windows))
+        table = _features(pa.concat_tables(map(_feature_columns, windows)))
     except pa.ArrowInvalid as error:
         raise DataError(f"the captured rows since then are not of one schema: {error}") from error
     check_values(table, File(str(where), 0, ""), allow_missing=False)
-    return table
+    return replace(table, times=_row_times(windows))
 
 
 def _windows_between(
@@ -215,6 +222,18 @@ def _maker(window: pa.Table) -> bytes | None:
 def _feature_columns(window: pa.Table) -> pa.Table:
     """The columns of features; what the windows say of themselves differs."""
     return window.select(_feature_names(window)).replace_schema_metadata(None)
+
+
+def _row_times(windows: list[pa.Table]) -> Floats | None:
+    """The times of the rows of all windows; None where one of them has none."""
+    times = np.concatenate(list(map(_window_times, windows)))
+    return None if np.isnan(times).any() else times
+
+
+def _window_times(window: pa.Table) -> Floats:
+    if _TIME_COLUMN not in window.column_names:
+        return np.full(len(window), np.nan)
+    return window[_TIME_COLUMN].to_numpy().astype(np.float64)
 
 
 def _read_window(file: IO[bytes], place: str) -> pa.Table:

@@ -98,6 +98,38 @@ def test_the_latest_windows_are_kept_and_training_reads_them(
     assert sorted(set(table.X[:, 0])) == [20.0, 30.0]
 
 
+@pytest.mark.parametrize(
+    ("times", "read"),
+    [
+        ([[3.5, 1.25], [7.0, 8.0]], [3.5, 1.25, 7.0, 8.0]),
+        ([[3.5, 1.25], None], None),
+        ([[3.5, np.nan], [7.0, 8.0]], None),
+        ([[np.nan, np.nan], [np.nan, np.nan]], None),
+        ([None, None], None),
+    ],
+)
+def test_times_are_kept_and_known_where_every_row_has_one(
+    where: str, times: list[list[float] | None], read: list[float] | None
+) -> None:
+    """A window without times is that of an older release, too."""
+    captured = CapturedWindows(where, 9)
+    requests = ["r", "s"]
+    answered = AnsweredRows(requests, np.zeros(2, bool), "7", number_rows(requests))
+    for since, of_rows in enumerate(times, 1):
+        known = None if of_rows is None else np.array(of_rows)
+        rows = Table(np.full((2, 1), float(since)), ("a",), times=known)
+        captured.write(rows, np.full(2, 0.5), answered, float(since))
+    table = read_captured(where, 0)
+    assert table is not None
+    assert table.names == ("a",)
+    assert table.X.ravel().tolist() == [1.0, 1.0, 2.0, 2.0]
+    assert (None if table.times is None else table.times.tolist()) == read
+    scored = read_request(where, "s")
+    assert scored is not None
+    assert scored.rows.X.tolist() == [[1.0], [2.0]]
+    assert len(captured.answers(["r"])) == 2
+
+
 def test_what_requests_were_answered_is_found(captured: CapturedWindows) -> None:
     (answered,) = captured.answers(["20-0", "nobody"])
     assert (answered.requests, answered.version) == (["20-0"], "7")
