@@ -116,6 +116,21 @@ class DriftMonitor:
         """Return an incident, and what people have said of it."""
         return await asyncio.to_thread(self._answers.incident, incident_id)
 
+    async def incident_events(
+        self,
+        since: float,
+        until: float,
+        tags: list[str],
+    ) -> JsonObject:
+        """Return begins and ends of incidents as events of Graphite."""
+        return await asyncio.to_thread(
+            self._answers.incident_events,
+            since,
+            until,
+            tags,
+            console_url=self.settings.console_url,
+        )
+
     async def judge_incident(self, order: JsonObject) -> JsonObject:
         """Take in a person's verdict on an incident."""
         return await asyncio.to_thread(self._answers.judge_incident, order)

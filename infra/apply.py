@@ -26,9 +26,10 @@ from infra.manifests.bindings import (
     Bindings,
 )
 from infra.manifests.delivery import root_application
+from infra.manifests.grafana import GRAFANA_SECRET
 from infra.manifests.incidents import INCIDENTS_PASSWORD_SECRET
 from infra.manifests.monitoring import METRICS_KEY
-from infra.manifests.operators import GRAFANA_SECRET, KUBERAY, HelmChart, helm_charts
+from infra.manifests.operators import KUBERAY, HelmChart, helm_charts
 from infra.manifests.parts import Manifest, Manifests
 from infra.manifests.ray_config import (
     API_KEYS_SECRET,

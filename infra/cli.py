@@ -104,8 +104,9 @@ def dashboards_command(
     streams: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Write dashboards, rules and prometheus.yml for a Grafana and a Prometheus that you have."""
-    from infra.dashboards import pages, scrape
+    """Write dashboards, rules, prometheus.yml and datasources.yml for a Grafana and a Prometheus
+    that you have."""
+    from infra.dashboards import pages, scrape, sources
 
     key_file = str(key.resolve()) if key else None
     token_file = str(ray_token.resolve())
@@ -116,7 +117,8 @@ def dashboards_command(
         key_file=key_file,
         streams=streams,
     )
-    _report_files(pages.write_dashboards(out, prometheus), out, as_json)
+    grafana = sources.source_configuration(url, key_file)
+    _report_files(pages.write_dashboards(out, prometheus, grafana), out, as_json)
 
 
 @render.command("settings")

@@ -34,8 +34,8 @@ _SECRET_DESCRIPTIONS = {
     "incidentsPassword": "password of the PostgreSQL of drift.incidentsUrl, on target kubernetes",
     "grafanaPassword": "password of Grafana's admin (required with monitoring)",
     "metricsKey": (
-        "API key with which Prometheus asks for /metrics; its hash is among apiKeys "
-        "(required with monitoring)"
+        "API key with which Prometheus asks for /metrics and Grafana for incidents; its hash is "
+        "among apiKeys (required with monitoring)"
     ),
     "alertReceiverSecret": (
         "URL of the alertReceiver, or PagerDuty's routing key (required with an alertReceiver)"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from drift.feedback import Label
+from drift.incidents.annotations import incident_events, select_events
 from drift.incidents.calendar import CalendarStatus
+from drift.incidents.channels.channel import ChannelContext
 from drift.incidents.desk import IncidentDesk
 from drift.incidents.incident import (
     Incident,
@@ -74,6 +76,20 @@ class IncidentAnswers:
             "points": _points(incident, store.evidence(incident_id)),
             "verdicts": [_verdict_document(verdict) for verdict in verdicts],
         }
+
+    def incident_events(
+        self,
+        since: float,
+        until: float,
+        tags: Collection[str],
+        *,
+        console_url: str,
+    ) -> Any:
+        """Return begins and ends of incidents from `since` to `until` (Unix seconds)."""
+        link = ChannelContext(console_url=console_url).link
+        incidents = self._desk.store.begun_by(until)
+        events = incident_events(incidents, link)
+        return msgspec.to_builtins(select_events(events, since, until, tags=tags))
 
     def judge_incident(self, order: Mapping[str, Any]) -> Any:
         """Take in a verdict; return the incident with it, and the rule that it has made."""

@@ -14,6 +14,7 @@ from drift.incidents.incident import (
     IncidentChange,
     IncidentEvidence,
     IncidentKind,
+    incident_id,
 )
 from drift.incidents.rules import Rules
 from drift.incidents.tracked import TrackedIncident
@@ -105,7 +106,7 @@ class IncidentBook:
     ) -> TrackedIncident:
         """Open an incident, of which nobody hears before it is announced."""
         incident = TrackedIncident(
-            id=self._next_id(onset),
+            id=incident_id(onset, self._next_number()),
             kind="rows",
             onset=onset,
             last_seen=onset,
@@ -118,10 +119,9 @@ class IncidentBook:
         self.open[incident.id] = incident
         return incident
 
-    def _next_id(self, onset: float) -> str:
-        """An id that sorts by the onset (ms), and is unique by a counter."""
+    def _next_number(self) -> int:
         self._count += 1
-        return f"{int(max(0.0, onset) * 1000):013d}-{self._count:06d}"
+        return self._count
 
     def announce(
         self,

@@ -17,6 +17,24 @@ IncidentVerdict = Literal["confirmed", "dismissed"]
 Direction = Literal["up", "down"]
 
 
+_MAX_ONSET_MS = 10**13 - 1  # in the year 2286
+
+
+def incident_id(onset: float, number: int) -> str:
+    """Return an id that sorts by the onset (ms), and is unique by a counter."""
+    return f"{_onset_digits(onset)}-{number:06d}"
+
+
+def id_after(at: float) -> str:
+    """Return what sorts behind the ids of all incidents that were opened with an onset by `at`."""
+    return f"{_onset_digits(at)}~"
+
+
+def _onset_digits(at: float) -> str:
+    milliseconds = int(max(0.0, at) * 1000)
+    return f"{min(milliseconds, _MAX_ONSET_MS):013d}"
+
+
 class ScoredRows(msgspec.Struct, frozen=True, kw_only=True):
     """Rows [n, d] that one model version has scored, in the order in which they came.
 

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from drift.incidents.database import database_errors, open_database
 from drift.incidents.errors import UnknownIncident
-from drift.incidents.incident import Incident, IncidentEvidence, IncidentState
+from drift.incidents.incident import Incident, IncidentEvidence, IncidentState, id_after
 from drift.incidents.tables import (
     EvidenceDocumentRow,
     IncidentRow,
@@ -44,6 +44,7 @@ from drift.state import LostLease
 from vigil.json_types import JsonObject
 
 MAX_PAGE = 1000
+LATE_ROWS_S = 3600.0
 MESSAGES_AN_INCIDENT = 3  # kept for each incident that is
 _Stored = TypeVar("_Stored", bound=msgspec.Struct)
 _DocumentRow = TrackerRow | IncidentRow | EvidenceDocumentRow
@@ -166,6 +167,14 @@ class IncidentStore:
         size = max(1, min(limit, MAX_PAGE))
         query = _newest_first(state, after)
         return _page(self._incidents(query.limit(size + 1)), size)
+
+    def begun_by(self, at: float) -> list[Incident]:
+        """The incidents that began by `at` (Unix seconds), the latest first, as many as a page has.
+
+        Late rows may have moved an onset to before what its id says, by less than `LATE_ROWS_S`.
+        """
+        began = self.page(limit=MAX_PAGE, after=id_after(at + LATE_ROWS_S)).incidents
+        return [incident for incident in began if incident.onset <= at]
 
     def board(self, limit: int) -> list[Incident]:
         """Up to `limit` incidents: the open ones first, then the latest that are closed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from infra.dashboards.layout import Mark, Page
+from infra.dashboards.layout import IncidentMark, Page
 from infra.dashboards.panels import Panel
 
 _INCIDENTS = [
@@ -65,10 +65,7 @@ INCIDENTS_PAGE = Page(
     "What people were told of, what they said, and whether messages arrive.",
     rows={"Incidents": _INCIDENTS, "Messages": _MESSAGES},
     marks=[
-        Mark(
-            "Incident opened",
-            "sum(increase(vigil_incidents_opened_total[1m])) > 0",
-            "GET /incidents has it",
-        )
+        IncidentMark("Incident opened", "onset"),
+        IncidentMark("Incident closed", "end"),
     ],
 )

@@ -7,17 +7,18 @@ from dataclasses import dataclass, field
 
 from infra.dashboards.metric_names import check_metrics
 from infra.dashboards.panels import DATASOURCE, Panel
+from infra.dashboards.sources import INCIDENTS_UID
 from vigil.json_types import JsonObject
 
 VIGIL_TAG = "vigil"  # of Vigil's own dashboards
 RAY_TAG = "ray"  # of those that Ray makes
 _GRID_COLUMNS = 24
 _HEADING_HEIGHT = 1
-_ANNOTATION = {
-    "datasource": DATASOURCE,
-    "enable": True,
-    "hide": False,
-    "step": "10s",
+_ANNOTATION = {"enable": True, "hide": False}
+_INCIDENT_QUERY = {
+    "refId": "Anno",
+    "fromAnnotations": True,
+    "queryType": "tags",
 }
 _HEADING_PLACE = {"w": _GRID_COLUMNS, "h": _HEADING_HEIGHT, "x": 0}
 _MARK_COLOURS = ("blue", "orange", "purple")
@@ -34,13 +35,35 @@ class Mark:
     def json(self, number: int) -> JsonObject:
         """Return Grafana's annotation."""
         return {
-            **_ANNOTATION,
-            "name": self.name,
-            "iconColor": _MARK_COLOURS[number % len(_MARK_COLOURS)],
+            **_annotation(self.name, number),
+            "datasource": DATASOURCE,
+            "step": "10s",
             "expr": check_metrics(self.expression),
             "titleFormat": self.name,
             "textFormat": self.text,
         }
+
+
+@dataclass(frozen=True)
+class IncidentMark:
+    """Moments of incidents, drawn over all panels of a page: those that have a tag."""
+
+    name: str
+    tag: str
+
+    def json(self, number: int) -> JsonObject:
+        """Return Grafana's annotation."""
+        return {
+            **_annotation(self.name, number),
+            "datasource": {"type": "graphite", "uid": INCIDENTS_UID},
+            "target": {**_INCIDENT_QUERY, "tags": [self.tag]},
+        }
+
+
+def _annotation(name: str, number: int) -> JsonObject:
+    """What every annotation has; `number` is its place among those of the page."""
+    colour = _MARK_COLOURS[number % len(_MARK_COLOURS)]
+    return {**_ANNOTATION, "name": name, "iconColor": colour}
 
 
 @dataclass(frozen=True)
@@ -73,7 +96,7 @@ class Page:
     title: str
     description: str
     rows: Mapping[str, Sequence[Panel]]
-    marks: Sequence[Mark] = ()
+    marks: Sequence[Mark | IncidentMark] = ()
     constants: Sequence[Constant] = ()
     since: str = "now-1h"
 

@@ -58,15 +58,21 @@ def _ray_dashboard(name: str) -> JsonObject:
     return dashboard | own
 
 
-def write_dashboards(out: Path, prometheus: JsonObject) -> list[Path]:
-    """Write `dashboards/UID.json`, `rules.yml` and `prometheus.yml` below `out`; return the files.
+def write_dashboards(
+    out: Path,
+    prometheus: JsonObject,
+    sources: JsonObject,
+) -> list[Path]:
+    """Write `dashboards/UID.json`, `rules.yml`, `prometheus.yml` and `datasources.yml` below `out`.
 
-    `prometheus` is the configuration of the Prometheus that reads them.
+    Return the files. `prometheus` is the configuration of the Prometheus that reads the rules,
+    `sources` that of a Grafana's data sources.
     """
     texts = {f"dashboards/{uid}.json": text for uid, text in render_dashboards().items()}
     groups = {"groups": rules.rule_groups()}
     texts["rules.yml"] = yaml.safe_dump(groups, sort_keys=False, width=130)
     texts["prometheus.yml"] = yaml.safe_dump(prometheus, sort_keys=False)
+    texts["datasources.yml"] = yaml.safe_dump(sources, sort_keys=False)
     return [_write(out / name, text) for name, text in texts.items()]
 
 

@@ -10,15 +10,16 @@ from infra.manifests.parts import Manifest, Manifests, config_map, kube_manifest
 from infra.manifests.ray_config import SERVE_PORT
 from infra.settings import PlatformSettings
 
-# Name of the Secret with the API key that Prometheus shows to the service.
+# Name of the Secret with the API key that Prometheus and Grafana show to the service.
 METRICS_KEY = "vigil-metrics-key"
+SERVICE_ADDRESS = f"{SERVE_SERVICE}.{RAY_NAMESPACE}.svc:{SERVE_PORT}"
 _MONITORING_API = "monitoring.coreos.com/v1"
 _SHOWN_BY_GRAFANA = {"grafana_dashboard": "1"}
 _SCRAPE_SPEC = {
     "jobName": JOB,
     "metricsPath": "/metrics",
     "scrapeInterval": "15s",
-    "staticConfigs": [{"targets": [f"{SERVE_SERVICE}.{RAY_NAMESPACE}.svc:{SERVE_PORT}"]}],
+    "staticConfigs": [{"targets": [SERVICE_ADDRESS]}],
     "authorization": {"type": "Bearer", "credentials": {"name": METRICS_KEY, "key": "key"}},
 }
 _RAY_PODS_SPEC = {

@@ -143,6 +143,7 @@ def _ray_to_redis() -> Manifest:
 
 
 def _prometheus_to_ray() -> Manifest:
+    """Prometheus asks for metrics, Grafana for incidents: both live in the same namespace."""
     prometheus = traffic_from([in_namespace(MONITORING_NAMESPACE)], 8000, 8080, 9101)
     return network_policy(
         "prometheus",

@@ -18,12 +18,12 @@ from infra.manifests.bindings import (
     PLATFORM_PRIORITY,
     RAY_NAMESPACE,
 )
+from infra.manifests.grafana import grafana_values
 from infra.settings import PlatformSettings
 from vigil.json_types import JsonObject
 
 KUBERAY = "kuberay-operator"
 KUBERAY_VERSION = "1.7.0"
-GRAFANA_SECRET = "grafana-admin"
 
 
 @dataclass(frozen=True)
@@ -98,22 +98,6 @@ _PROMETHEUS_VALUES: JsonObject = {
             "priorityClassName": PLATFORM_PRIORITY,
             "storageSpec": {"volumeClaimTemplate": {"spec": _DISK_CLAIM}},
         }
-    },
-    # The password comes from a Secret that Pulumi makes; the sidecar shows every ConfigMap that
-    # carries the label.
-    "grafana": {
-        "admin": {
-            "existingSecret": GRAFANA_SECRET,
-            "userKey": "username",
-            "passwordKey": "password",
-        },
-        "sidecar": {
-            "dashboards": {
-                "enabled": True,
-                "label": "grafana_dashboard",
-                "searchNamespace": MONITORING_NAMESPACE,
-            }
-        },
     },
 }
 # EKS does not let anyone look at these.
@@ -260,6 +244,7 @@ def _prometheus_values(settings: PlatformSettings) -> JsonObject:
     alertmanager = {"alertmanager": alertmanager_values(settings)}
     return {
         **_PROMETHEUS_VALUES,
+        "grafana": grafana_values(),
         **alertmanager,
         **hidden,
         **_registry(settings),

@@ -10,6 +10,7 @@ from serve.http.console import console_routes
 from serve.http.console_state import ConsoleState
 from serve.http.docs import docs_routes
 from serve.http.gateway import Gateway
+from serve.http.graphite import EVENTS_PATH, RENDER_PATH, GraphiteEndpoints
 from serve.http.incidents import IncidentEndpoints
 from serve.http.line_stream import LineEndpoint
 from serve.http.model_info import ModelInfoEndpoints
@@ -65,6 +66,7 @@ def _other_routes(replica: Replica, clock: Callable[[], float]) -> Iterator[Rout
     yield from _monitor_routes(MonitorEndpoints(replica))
     yield from _operator_routes(OperatorEndpoints(replica))
     yield from _incident_routes(IncidentEndpoints(replica), OperatorEndpoints(replica))
+    yield from _graphite_routes(GraphiteEndpoints(replica))
     yield from _drift_mode_routes(MonitorEndpoints(replica), OperatorEndpoints(replica))
     yield from _console_routes(info, _console_state(replica, info, clock))
 
@@ -125,6 +127,11 @@ def _incident_routes(incidents: IncidentEndpoints, operators: OperatorEndpoints)
     yield action_route("/silences/add", incidents.add_silence, check)
     yield action_route("/silences/remove", incidents.remove_silence, check)
     yield action_route("/rules/remove", incidents.remove_rule, check)
+
+
+def _graphite_routes(graphite: GraphiteEndpoints) -> Iterator[Route]:
+    yield Route(EVENTS_PATH, graphite.events)
+    yield Route(RENDER_PATH, graphite.render, ("POST",))
 
 
 def _console_routes(info: ModelInfoEndpoints, state: ConsoleState) -> Iterator[Route]:

@@ -5,6 +5,7 @@ The drift monitor has them; a replica asks it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs
 
@@ -140,11 +141,7 @@ class IncidentQuery(msgspec.Struct, frozen=True):
     @classmethod
     def parse(cls, query: str) -> IncidentQuery:
         """Raises MalformedRequest, which names the parameter."""
-        given = {name: values[-1] for name, values in parse_qs(query).items()}
-        unknown = set(given) - set(cls.__struct_fields__)
-        if unknown:
-            allowed = ", ".join(cls.__struct_fields__)
-            raise MalformedRequest(f"no parameter {abbreviate(min(unknown))}; there are {allowed}")
+        given = query_parameters(query, cls.__struct_fields__)
         try:
             parsed = msgspec.convert(given, cls, strict=False)
         except msgspec.ValidationError as error:
@@ -152,6 +149,19 @@ class IncidentQuery(msgspec.Struct, frozen=True):
         if not 1 <= parsed.limit <= MAX_PAGE_INCIDENTS:
             raise MalformedRequest(f"limit must be 1 to {MAX_PAGE_INCIDENTS}")
         return parsed
+
+
+def query_parameters(query: str, names: Sequence[str]) -> dict[str, str]:
+    """Return the values of a query by name, the last where one comes twice.
+
+    Raises MalformedRequest for a name that is none of `names`.
+    """
+    given = {name: values[-1] for name, values in parse_qs(query).items()}
+    unknown = set(given) - set(names)
+    if unknown:
+        allowed = ", ".join(names)
+        raise MalformedRequest(f"no parameter {abbreviate(min(unknown))}; there are {allowed}")
+    return given
 
 
 def _rule_order(body: VerdictBody) -> JsonObject | None:

@@ -5,6 +5,7 @@ Schemas are those of the types that decode bodies and encode answers.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 import msgspec
@@ -17,7 +18,13 @@ from serve.http.open_inference import InferBody, InferResult
 from serve.http.openapi_paths import ACTIONS, READS, STATUSES, ActionOperation, ReadOperation
 from serve.http.operators import PromoteBody, RollbackBody
 from serve.http.predict import PredictBody, Prediction, PredictionColumns
-from serve.http.refusals import ErrorBody, MlflowErrorBody, OpenInferenceErrorBody
+from serve.http.refusals import (
+    GRAPHITE_PATH,
+    ErrorBody,
+    GraphiteErrorBody,
+    MlflowErrorBody,
+    OpenInferenceErrorBody,
+)
 from serve.http.routes import MODEL_PATH, VERSION_PATH
 from serve.http.sent_row import ANY_ROW, SentRow
 from serve.settings import ServeSettings
@@ -49,6 +56,7 @@ _TYPES = (
     ErrorBody,
     MlflowErrorBody,
     OpenInferenceErrorBody,
+    GraphiteErrorBody,
 )
 _PLAIN_TEXT_STATUSES = ("408", "429", "503")  # Serve answers before any protocol is known
 _MODEL_HEADERS: JsonObject = {
@@ -275,15 +283,13 @@ def _error_form(path: str) -> type[Any]:
         return OpenInferenceErrorBody
     if path == "/ping":
         return MlflowErrorBody
+    if path.startswith(GRAPHITE_PATH):
+        return GraphiteErrorBody
     return ErrorBody
 
 
 def _action_operation(action: ActionOperation, settings: ServeSettings) -> JsonObject:
-    statuses = [*action.statuses, "401", "403", "408", "413", "415", "431", "500", "503"]
-    if action.path != "/models/refresh":
-        statuses.append("409")
-    if action.body is not None:
-        statuses.append("400")
+    statuses = [*action.statuses, *_action_statuses(action)]
     answer: JsonObject = {
         "description": action.answer,
         "content": {"application/json": {"schema": {}}},
@@ -291,12 +297,22 @@ def _action_operation(action: ActionOperation, settings: ServeSettings) -> JsonO
     operation: JsonObject = {
         "summary": action.summary,
         "parameters": _path_parameters(action.path, settings),
-        "responses": {"200": answer, **_refusals(ErrorBody, sorted(statuses))},
+        "responses": {"200": answer, **_refusals(_error_form(action.path), sorted(statuses))},
     }
     if action.body is not None:
         content = _json_content(action.body, {"example": action.example})
         operation["requestBody"] = {"required": True, "content": content}
     return operation
+
+
+def _action_statuses(action: ActionOperation) -> Iterator[str]:
+    yield from ("401", "408", "413", "431", "500", "503")
+    if not action.is_reading:
+        yield from ("403", "415")
+    if action.path != "/models/refresh" and not action.is_reading:
+        yield "409"
+    if action.body is not None:
+        yield "400"
 
 
 def _refusals(error: type[Any], statuses: list[str]) -> JsonObject:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from serve.http.feedback import FeedbackBody, ModeBody
+from serve.http.graphite import EVENT_PARAMETERS, EVENTS_PATH, RENDER_PATH
 from serve.http.incidents import RecordIdBody, SilenceBody, VerdictBody
 from serve.http.operators import PromoteBody, RollbackBody
 from serve.http.routes import INCIDENT_PATH, MODEL_PATH, VERSION_PATH
@@ -44,7 +45,8 @@ class ReadOperation:
 class ActionOperation:
     """A POST that changes something; `answer` says what comes back.
 
-    `statuses` are those that it may have beside what all of them may.
+    `statuses` are those that it may have beside what all of them may; `is_reading`: it changes
+    nothing after all.
     """
 
     path: str
@@ -53,6 +55,7 @@ class ActionOperation:
     body: type[Any] | None = None
     example: JsonObject | None = None
     statuses: tuple[str, ...] = ()
+    is_reading: bool = False
 
 
 READS = (
@@ -101,6 +104,12 @@ READS = (
         INCIDENT_PATH,
         "An incident, the rows around it, and what people have said of it",
         ("401", "404", "503"),
+    ),
+    ReadOperation(
+        EVENTS_PATH,
+        "Graphite: begins and ends of incidents, which Grafana draws as annotations",
+        ("400", "401", "503"),
+        query=EVENT_PARAMETERS,
     ),
     ReadOperation(
         "/verdicts",
@@ -189,6 +198,12 @@ ACTIONS = (
         RecordIdBody,
         {"id": "r1"},
         statuses=("422",),
+    ),
+    ActionOperation(
+        RENDER_PATH,
+        "Graphite: no series; Grafana's test of a data source asks for one",
+        "An empty list",
+        is_reading=True,
     ),
     ActionOperation(
         "/drift/mode",

@@ -11,6 +11,7 @@ from serve.http.messages import Headers, Response
 from vigil.errors import VigilError
 
 RETRY_AFTER_S = 2  # where the settings do not say it
+GRAPHITE_PATH = "/incidents/graphite"  # the URL of Grafana's data source ends with it
 _MLFLOW_CODES = {
     401: "UNAUTHENTICATED",
     404: "ENDPOINT_NOT_FOUND",
@@ -96,6 +97,13 @@ class OpenInferenceErrorBody(msgspec.Struct):
     error: str
 
 
+class GraphiteErrorBody(msgspec.Struct):
+    """Vigil's own form, and the message where Grafana looks for it."""
+
+    error: ErrorDetail
+    message: str
+
+
 def refusal(error: VigilError, path: str) -> Response:
     """Return the response to a request that failed, in the form of the path's protocol."""
     body = msgspec.json.encode(_error_body(error, path))
@@ -104,12 +112,14 @@ def refusal(error: VigilError, path: str) -> Response:
 
 def _error_body(
     error: VigilError, path: str
-) -> ErrorBody | MlflowErrorBody | OpenInferenceErrorBody:
+) -> ErrorBody | MlflowErrorBody | OpenInferenceErrorBody | GraphiteErrorBody:
     if path.startswith("/v2"):
         return OpenInferenceErrorBody(error.message)
     if path in ("/invocations", "/ping"):
         code = _MLFLOW_CODES.get(error.status, "BAD_REQUEST")
         return MlflowErrorBody(code, error.message)
+    if path.startswith(GRAPHITE_PATH):
+        return GraphiteErrorBody(error_detail(error), error.message)
     return ErrorBody(error_detail(error))
 
 

@@ -20,9 +20,13 @@ from infra.dashboards.metric_names import (
     check_metrics,
     exposed_metrics,
 )
+from infra.dashboards.sources import source_configuration
 from infra.manifests.bindings import MONITORING_NAMESPACE
+from infra.manifests.grafana import grafana_values
+from infra.manifests.monitoring import monitoring_manifests
 from infra.render import render_manifests
 from infra.stack_settings import read_files
+from serve.http.refusals import GRAPHITE_PATH
 from tests.prometheus import needs_prometheus, promtool, queries
 
 # What `kubectl apply` keeps of an object in an annotation; a ConfigMap itself holds 1 MiB.
@@ -133,12 +137,52 @@ def test_they_can_be_had_without_a_cluster(tmp_path: Path) -> None:
         f"dashboards/{uid}.json" for uid in pages.render_dashboards()
     }
     assert yaml.safe_load(files["rules.yml"]) == {"groups": rules.rule_groups()}
+    (source,) = yaml.safe_load(files["datasources.yml"])["datasources"]
+    assert source["secureJsonData"]["httpHeaderValue1"] == f"$__file{{{tmp_path / 'key'}}}"
     jobs = {
         job["job_name"]: job for job in yaml.safe_load(files["prometheus.yml"])["scrape_configs"]
     }
     assert jobs["vigil"]["authorization"]["credentials_file"] == str(tmp_path / "key")
     assert jobs["ray"]["http_sd_configs"][0]["url"] == "http://127.0.0.1:8265/api/prometheus/sd"
     assert CliRunner().invoke(render, ["--json"]).exit_code == 2
+
+
+def test_grafana_marks_incidents_by_a_data_source_of_its_own() -> None:
+    marks = OWN["vigil-incidents"]["annotations"]["list"]
+    assert {mark["name"]: mark["target"]["tags"] for mark in marks} == {
+        "Incident opened": ["onset"],
+        "Incident closed": ["end"],
+    }
+    (source,) = grafana_values()["additionalDataSources"]
+    for mark in marks:
+        assert mark["datasource"] == {"type": source["type"], "uid": source["uid"]}
+        # As Grafana's own tests of the data source have it.
+        assert mark["target"]["fromAnnotations"] is True
+        assert mark["target"]["queryType"] == "tags"
+
+
+def test_grafana_asks_the_service_with_the_key_of_prometheus() -> None:
+    values = grafana_values()
+    (source,) = values["additionalDataSources"]
+    (scraped,) = (
+        one for one in monitoring_manifests(read_files("prod")) if one["kind"] == "ScrapeConfig"
+    )
+    (target,) = scraped["spec"]["staticConfigs"][0]["targets"]
+    assert source["url"] == f"http://{target}{GRAPHITE_PATH}"
+    assert source["jsonData"]["httpHeaderName1"] == "X-API-Key"
+    variable = source["secureJsonData"]["httpHeaderValue1"].removeprefix("$")
+    assert (
+        values["envValueFrom"][variable]["secretKeyRef"]
+        == (scraped["spec"]["authorization"]["credentials"])
+    )
+
+
+def test_a_grafana_of_ones_own_reads_the_key_from_its_file() -> None:
+    (keyless,) = source_configuration("http://127.0.0.1:8000/")["datasources"]
+    (source,) = source_configuration("http://127.0.0.1:8000", "/etc/key")["datasources"]
+    assert keyless["url"] == source["url"] == f"http://127.0.0.1:8000{GRAPHITE_PATH}"
+    assert "secureJsonData" not in keyless
+    assert source["secureJsonData"]["httpHeaderValue1"] == "$__file{/etc/key}"
 
 
 @needs_prometheus
