@@ -121,7 +121,7 @@ class DriftMonitor:
         since: float,
         until: float,
         tags: list[str],
-    ) -> JsonObject:
+    ) -> list[JsonObject]:
         """Return begins and ends of incidents as events of Graphite."""
         return await asyncio.to_thread(
             self._answers.incident_events,

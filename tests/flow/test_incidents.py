@@ -42,6 +42,7 @@ def test_an_outage_is_told_once_and_can_be_answered(
     eventually(lambda: receiver.changes_of(name) == [f"{name}.1", f"{name}.2"], TOLD_S)
     shown = platform.json("incidents", "show", name)
     assert (shown["state"], shown["verdicts"][0]["reason"]) == ("closed", "a test")
+    assert moments_of(platform, name) == ["onset", "end"]
 
 
 def test_rows_in_a_silence_open_nothing(platform: Vigil) -> None:
@@ -59,6 +60,12 @@ def test_rows_in_a_silence_open_nothing(platform: Vigil) -> None:
 def incidents_of(platform: Vigil, entity: str) -> list[dict[str, Any]]:
     listed = platform.get("/incidents?limit=100")[1]["incidents"]
     return [incident for incident in listed if entity in incident["entities"]]
+
+
+def moments_of(platform: Vigil, incident: str) -> list[str]:
+    """The events of an incident, as Grafana asks for them."""
+    path = "/incidents/graphite/events/get_data?from=-6h&until=now&tags=entity:host-1"
+    return [event["tags"][0] for event in platform.get(path)[1] if event["id"] == incident]
 
 
 def test_an_incident_that_is_not_there_is_404(platform: Vigil) -> None:
