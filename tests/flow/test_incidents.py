@@ -65,7 +65,8 @@ def incidents_of(platform: Vigil, entity: str) -> list[dict[str, Any]]:
 def moments_of(platform: Vigil, incident: str) -> list[str]:
     """The events of an incident, as Grafana asks for them."""
     path = "/incidents/graphite/events/get_data?from=-6h&until=now&tags=entity:host-1"
-    return [event["tags"][0] for event in platform.get(path)[1] if event["id"] == incident]
+    events: Any = platform.get(path)[1]
+    return [event["tags"][0] for event in events if event["id"] == incident]
 
 
 def test_an_incident_that_is_not_there_is_404(platform: Vigil) -> None:
