@@ -21,7 +21,7 @@ from drift.incidents.database import (
     postgres_url,
 )
 from drift.incidents.errors import UnknownIncident
-from drift.incidents.incident import FeatureDeviation
+from drift.incidents.incident import FeatureDeviation, incident_id
 from drift.incidents.outbox import Outbox
 from drift.incidents.store import open_incident_store
 from drift.incidents.tables import VERSION_TABLE, IncidentRow, IncidentTable
@@ -83,6 +83,19 @@ def test_pages_hold_every_incident_once_and_the_latest_first(url: str, open_stor
     assert second.next is None
     assert [one.onset for one in store.page("open").incidents] == [9, 6, 3, 0]
     assert len(store.page(limit=10**9).incidents) == 10
+
+
+def test_what_began_by_a_time_is_found_by_its_id(url: str, open_store: Open) -> None:
+    store = open_store(url)
+    onsets = [0.0, 900.0, 900.0005, 1_795_946_400.5, 1_795_960_000.0]
+    ids = [incident_id(onset, number) for number, onset in enumerate(onsets)]
+    changes = [change(1, id=id, onset=onset) for id, onset in zip(ids, onsets, strict=True)]
+    store.record(StoreUpdate(changes=changes))
+
+    assert [one.id for one in store.begun_by(1e30)] == ids[::-1]
+    assert [one.id for one in store.begun_by(1_795_946_400.5)] == ids[3::-1]
+    assert [one.id for one in store.begun_by(900.0)] == ids[1::-1]
+    assert store.begun_by(-1.0) == []
 
 
 def test_ids_are_paged_in_the_order_of_their_bytes(url: str, open_store: Open) -> None:
