@@ -302,8 +302,9 @@ class _AmazonStack:
         settings = self._settings
         if not settings.shared_folder:
             return None
+        intra = [subnet.id for subnet in self.network.intra]
         args = SharedFolderArgs(
-            zones=settings.zone_names,
+            mounts=dict(zip(settings.zone_names, intra, strict=True)),
             protect=settings.protect,
             place=self._intra,
         )

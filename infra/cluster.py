@@ -13,7 +13,7 @@ import pulumi_kubernetes as k8s
 
 from infra.access import AccessArgs, grant_access
 from infra.arns import AwsPlace, managed_policy
-from infra.component import Component, Options, Resources
+from infra.component import Component, Options, Resources, SubnetIds
 from infra.grants import Document, mount_files, policy_document
 from infra.identity import PodRole, PodRoleArgs, attach_policy, node_role
 from infra.node_groups import NodeGroupArgs, PoolSize, launch_template, node_group
@@ -44,7 +44,7 @@ class ClusterArgs:
     place: AwsPlace
     auto_mode: bool
     vpc: pulumi.Input[str]
-    subnets: list[pulumi.Output[str]]
+    subnets: SubnetIds
     service_cidr: str
     public_cidrs: tuple[str, ...]
     admins: Mapping[str, pulumi.Input[str]]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pulumi
 
 Options = pulumi.ResourceOptions
 Resources = list[pulumi.Resource]
+SubnetIds = pulumi.Input[Sequence[pulumi.Input[str]]]
 
 
 class Component(pulumi.ComponentResource):

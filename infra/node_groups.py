@@ -8,6 +8,7 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
+from infra.component import SubnetIds
 from infra.tags import Tags
 
 DISK_GIB = 50
@@ -51,7 +52,7 @@ class NodeGroupArgs:
     cluster: pulumi.Input[str]
     pool: str
     role: pulumi.Input[str]
-    subnets: list[pulumi.Output[str]]
+    subnets: SubnetIds
     instance_types: tuple[str, ...]
     template: aws.ec2.LaunchTemplate
     size: PoolSize

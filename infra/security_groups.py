@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
+from infra.component import SubnetIds
 from infra.tags import Tags
 
 
@@ -18,7 +19,7 @@ class PlacementArgs:
     """
 
     vpc: pulumi.Input[str]
-    subnets: list[pulumi.Output[str]]
+    subnets: SubnetIds
     clients: pulumi.Input[str]
     key: pulumi.Input[str]
     tags: Tags

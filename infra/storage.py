@@ -16,7 +16,7 @@ from infra.security_groups import PlacementArgs, open_port
 from infra.tags import Tags
 
 NFS_PORT = 2049
-_LOGS = "logs"
+LOGS_PURPOSE = "logs"
 _TIDY_RULE: aws.s3.BucketLifecycleConfigurationRuleArgsDict = {
     "id": "tidy",
     "status": "Enabled",
@@ -29,7 +29,10 @@ _Encryption = aws.s3.BucketServerSideEncryptionConfigurationRuleArgsDict
 
 @dataclass(frozen=True, kw_only=True)
 class BucketsArgs:
-    """`buckets`: purpose -> name in S3; `expire_days`: purpose -> days until objects go."""
+    """`buckets`: purpose -> name in S3; `expire_days`: purpose -> days until objects go.
+
+    `prefix` tells the buckets of one environment from those of another in the same program.
+    """
 
     buckets: Mapping[str, str]
     expire_days: Mapping[str, int]
@@ -37,15 +40,20 @@ class BucketsArgs:
     key: pulumi.Input[str]
     protect: bool
     tags: Tags
+    prefix: str = ""
+
+    def label(self, purpose: str) -> str:
+        """What Pulumi calls a bucket, and all that belongs to it."""
+        return f"{self.prefix}{purpose}"
 
     def policy(self, purpose: str) -> Document:
         """Who may come to a bucket."""
         name = self.buckets[purpose]
-        return access_logs(name, self.account) if purpose == _LOGS else tls_only(name)
+        return access_logs(name, self.account) if purpose == LOGS_PURPOSE else tls_only(name)
 
     def encryption(self, purpose: str) -> _Encryption:
         """S3 delivers access logs only to buckets with S3's own keys."""
-        if purpose == _LOGS:
+        if purpose == LOGS_PURPOSE:
             return {
                 "apply_server_side_encryption_by_default": {"sse_algorithm": "AES256"},
                 "bucket_key_enabled": False,
@@ -86,11 +94,11 @@ class Buckets(Component):
     ) -> None:
         super().__init__("vigil:infra:Buckets", name, {}, opts)
         self._args = args
-        self.logs = self._bucket(_LOGS)
-        may_write = self._policy(_LOGS, self.logs)
+        self.logs = self._bucket(LOGS_PURPOSE)
+        may_write = self._policy(LOGS_PURPOSE, self.logs)
         self.buckets: dict[str, aws.s3.Bucket] = {}
         for purpose in args.buckets:
-            if purpose != _LOGS:
+            if purpose != LOGS_PURPOSE:
                 self.buckets[purpose] = self._data_bucket(purpose, may_write)
         self.register_outputs({purpose: bucket.bucket for purpose, bucket in self.buckets.items()})
 
@@ -99,7 +107,7 @@ class Buckets(Component):
         bucket = self._bucket(purpose)
         self._policy(purpose, bucket)
         aws.s3.BucketLogging(
-            purpose,
+            self._args.label(purpose),
             bucket=bucket.bucket,
             target_bucket=self.logs.bucket,
             target_prefix=f"{purpose}/",
@@ -112,7 +120,7 @@ class Buckets(Component):
         args = self._args
         name = args.buckets[purpose]
         bucket = aws.s3.Bucket(
-            purpose,
+            self._args.label(purpose),
             bucket=name,
             force_destroy=False,
             tags=args.tags.of(name),
@@ -126,7 +134,7 @@ class Buckets(Component):
 
     def _close_to_public(self, purpose: str, bucket: aws.s3.Bucket) -> None:
         aws.s3.BucketPublicAccessBlock(
-            purpose,
+            self._args.label(purpose),
             bucket=bucket.bucket,
             block_public_acls=True,
             block_public_policy=True,
@@ -135,7 +143,7 @@ class Buckets(Component):
             opts=self.child,
         )
         aws.s3.BucketOwnershipControls(
-            purpose,
+            self._args.label(purpose),
             bucket=bucket.bucket,
             rule={"object_ownership": "BucketOwnerEnforced"},
             opts=self.child,
@@ -143,7 +151,7 @@ class Buckets(Component):
 
     def _keep_versions(self, purpose: str, bucket: aws.s3.Bucket) -> None:
         aws.s3.BucketVersioning(
-            purpose,
+            self._args.label(purpose),
             bucket=bucket.bucket,
             versioning_configuration={"status": "Enabled"},
             opts=self.child,
@@ -151,7 +159,7 @@ class Buckets(Component):
 
     def _encrypt(self, purpose: str, bucket: aws.s3.Bucket) -> None:
         aws.s3.BucketServerSideEncryptionConfiguration(
-            purpose,
+            self._args.label(purpose),
             bucket=bucket.bucket,
             rules=[self._args.encryption(purpose)],
             opts=self.child,
@@ -159,7 +167,7 @@ class Buckets(Component):
 
     def _expire(self, purpose: str, bucket: aws.s3.Bucket) -> None:
         aws.s3.BucketLifecycleConfiguration(
-            purpose,
+            self._args.label(purpose),
             bucket=bucket.bucket,
             rules=self._args.lifecycle(purpose),
             opts=self.child,
@@ -167,7 +175,7 @@ class Buckets(Component):
 
     def _policy(self, purpose: str, bucket: aws.s3.Bucket) -> aws.s3.BucketPolicy:
         return aws.s3.BucketPolicy(
-            purpose,
+            self._args.label(purpose),
             bucket=bucket.bucket,
             policy=json.dumps(self._args.policy(purpose)),
             opts=self.child,
@@ -176,9 +184,9 @@ class Buckets(Component):
 
 @dataclass(frozen=True, kw_only=True)
 class SharedFolderArgs:
-    """Mount targets go into the subnets of `place`, one for each of `zones`."""
+    """`mounts`: zone -> the subnet that its mount target goes into."""
 
-    zones: tuple[str, ...]
+    mounts: Mapping[str, pulumi.Input[str]]
     protect: bool
     place: PlacementArgs
 
@@ -233,13 +241,13 @@ class SharedFolder(Component):
             place=args.place,
             opts=self.child,
         )
-        zones = zip(args.zones, args.place.subnets, strict=True)
-        return [self._mount_target(f"{name}-{zone[-1]}", subnet, group) for zone, subnet in zones]
+        mounts = args.mounts.items()
+        return [self._mount_target(f"{name}-{zone[-1]}", subnet, group) for zone, subnet in mounts]
 
     def _mount_target(
         self,
         label: str,
-        subnet: pulumi.Output[str],
+        subnet: pulumi.Input[str],
         group: aws.ec2.SecurityGroup,
     ) -> aws.efs.MountTarget:
         return aws.efs.MountTarget(

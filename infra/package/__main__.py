@@ -12,6 +12,7 @@ _ROOT = Path(__file__).parents[2]
 
 if __name__ == "__main__":
     sys.path.insert(0, str(_ROOT))
-    from infra.package.components import COMPONENTS, PACKAGE_NAME
+    from infra.package.components import COMPONENTS
+    from infra.package.ownership import PACKAGE_NAME
 
     component_provider_host(COMPONENTS, PACKAGE_NAME)

@@ -6,20 +6,7 @@ import pulumi
 
 from infra.kinesis import Stream, StreamArgs
 from infra.network import Network, NetworkArgs
-from infra.tags import Tags
-
-PACKAGE_NAME = "vigil"
-
-
-class Ownership(TypedDict):
-    """The tags that everything carries."""
-
-    environment: str
-    """Name of the environment, such as dev or prod"""
-    owner: str
-    """Who answers for it"""
-    cost_center: str
-    """Who pays for it"""
+from infra.package.ownership import PACKAGE_NAME, Ownership, owner_tags
 
 
 class NetworkInputs(TypedDict):
@@ -88,7 +75,7 @@ def _network_args(name: str, args: NetworkInputs) -> NetworkArgs:
         log_key=args["log_key"],
         log_days=int(args.get("log_days", 30)),
         protect=args.get("protect", False),
-        tags=_tags(args["ownership"]),
+        tags=owner_tags(args["ownership"]),
     )
 
 
@@ -137,13 +124,5 @@ def _stream_args(args: StreamInputs) -> StreamArgs:
         hours=int(args.get("hours", 168)),
         key=args["key"],
         protect=args.get("protect", False),
-        tags=_tags(args["ownership"]),
-    )
-
-
-def _tags(ownership: Ownership) -> Tags:
-    return Tags(
-        ownership["environment"],
-        ownership["owner"],
-        ownership["cost_center"],
+        tags=owner_tags(args["ownership"]),
     )

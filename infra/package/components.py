@@ -11,7 +11,10 @@ from pydantic.alias_generators import to_snake
 
 from infra.apply import KubernetesPlatform, KubernetesPlatformArgs
 from infra.manifests.bindings import RAY_NAMESPACE, Bindings
-from infra.package.amazon import PACKAGE_NAME, PlatformNetwork, TelemetryStream
+from infra.package.amazon import PlatformNetwork, TelemetryStream
+from infra.package.eks_cluster import PlatformCluster
+from infra.package.ownership import PACKAGE_NAME
+from infra.package.stores import PlatformBuckets, PlatformDatabase, PlatformKeys
 from infra.settings import PlatformSettings, settings_from
 from infra.stack_keys import OPTIONAL_SECRETS, SECRET_KEYS, declared_keys, needed_secrets
 from vigil.errors import BadSettings
@@ -105,4 +108,12 @@ def _missing(key: str) -> str:
     return f"{key}: give it as a secret (docs/settings.md says what for)"
 
 
-COMPONENTS: list[type[pulumi.ComponentResource]] = [Platform, PlatformNetwork, TelemetryStream]
+COMPONENTS: list[type[pulumi.ComponentResource]] = [
+    Platform,
+    PlatformKeys,
+    PlatformNetwork,
+    PlatformCluster,
+    PlatformBuckets,
+    PlatformDatabase,
+    TelemetryStream,
+]

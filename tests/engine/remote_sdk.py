@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
 
-from tests.infra.recorded import ROOT
+from tests.engine.home import Engine
+from tests.infra.recorded import ROOT, SECRETS
 
 PLUGIN = ROOT / "infra" / "package"
+EXAMPLES = ROOT / "docs" / "examples" / "package"
 NEEDED = ("rayToken", "apiKeys", "mlflowPassword", "mlflowSecretKey")
 THIS_PYTHON = {"name": "python", "options": {"toolchain": "pip", "virtualenv": sys.prefix}}
 # As far as the example needs it, what `pulumi package add` writes: a name for a remote component.
@@ -34,3 +39,22 @@ def plugged(file: Path, runtime: object) -> None:
         "plugins": {"providers": [{"name": "vigil", "path": str(PLUGIN)}]},
     }
     file.write_text(yaml.safe_dump(project))
+
+
+def consumer(engine: Engine, language: str, runtime: object, stack: str) -> Engine:
+    """A copy of an example beside the engine's state, with its stack and its secrets."""
+    folder = Path(tempfile.mkdtemp(dir=engine.folder)) / language
+    shutil.copytree(EXAMPLES / language, folder)
+    plugged(folder / "Pulumi.yaml", runtime)
+    state = {"PULUMI_BACKEND_URL": f"file://{folder.parent}"}
+    made = replace(engine, project=folder, env=engine.env | state)
+    made.must("stack", "init", stack)
+    pairs = [part for key in NEEDED for part in ("--secret", f"{key}={SECRETS[key]}")]
+    made.must("config", "set-all", "--stack", stack, *pairs)
+    return made
+
+
+def package_program(engine: Engine, folder: Path, stack: str) -> tuple[Engine, dict[str, str]]:
+    """The example in Python with its stack, and what its environment has; its SDK in `folder`."""
+    (folder / "pulumi_vigil.py").write_text(SDK)
+    return consumer(engine, "python", THIS_PYTHON, stack), {"PYTHONPATH": str(folder)}
