@@ -6,7 +6,7 @@ train/table/impute.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +18,7 @@ from vigil.json_types import JsonObject
 
 if TYPE_CHECKING:
     from serve.model.loaded import LoadedModel
+    from serve.model.row_format import RowFormat
 
 _VALUE = "FeatureValue"
 _NUMBER = "FeatureNumber"
@@ -63,14 +64,9 @@ class SentRow:
         most frequent word.
         """
         row_format = model.row_format
-        categories = row_format.categories
-        words = {} if categories is None else categories.most_frequent
-        medians = np.round(model.bundle.reference.median, 3).tolist()
-        by_name = dict(zip(model.bundle.names, medians, strict=True))
-        numbers = {name: by_name.get(name, 0.0) for name in row_format.sent_names}
         return cls(
-            numbers | words,
-            tuple(words),
+            _example_row(model),
+            _words(row_format),
             may_miss=row_format.imputation is not None,
             has_others=bool(row_format.unused),
             time=_EXAMPLE_TIME if row_format.needs_time else None,
@@ -92,31 +88,73 @@ class SentRow:
     @property
     def tensors(self) -> list[JsonObject]:
         """The example as inputs of the Open Inference Protocol."""
-        example = self.example
-        numbers = [value for name, value in example.items() if name not in self.words]
-        words = [example[name] for name in self.words]
-        tensors = [_tensor("features", "FP64", numbers)]
-        if words:
-            tensors.append(_tensor("categories", "BYTES", words))
-        if self.time is not None:
-            time: JsonObject = {"name": "time", "datatype": "BYTES", "shape": [1]}
-            tensors.append(time | {"data": [self.time]})
-        return tensors
+        numbers = _tensor("features", "FP64", self._values_of(is_word=False))
+        return [numbers, *self._word_tensors(), *self._time_tensors()]
+
+    def _values_of(self, *, is_word: bool) -> list[float | str]:
+        """Values of the features that are words, or of those that are not."""
+        return [value for name, value in self.example.items() if (name in self.words) is is_word]
+
+    def _word_tensors(self) -> list[JsonObject]:
+        if not self.words:
+            return []
+        return [_tensor("categories", "BYTES", self._values_of(is_word=True))]
+
+    def _time_tensors(self) -> list[JsonObject]:
+        if self.time is None:
+            return []
+        return [{"name": "time", "datatype": "BYTES", "shape": [1], "data": [self.time]}]
 
     def schemas(self) -> JsonObject:
         """Return what values may be, by the names under which types refer to it."""
-        number: JsonObject = {
-            "description": "a number; true is 1, and false 0",
-            "type": list(_NUMBERS),
-        }
+        number = _schema_of(_NUMBERS, "a number; true is 1, and false 0")
         if self.may_miss:
-            number["description"] += "; null where it is missing"
-            number["type"].append("null")
-        value = {**number, "type": list(number["type"])}
-        if self.words or self.has_others:
-            value["description"] += "; text in a category, and in columns that are no features"
-            value["type"].append("string")
-        return {_NUMBER: number, _VALUE: value}
+            number = _widened(number, "null", "null where it is missing")
+        return {_NUMBER: number, _VALUE: self._with_text(number)}
+
+    def _with_text(self, number: JsonObject) -> JsonObject:
+        if not self.words and not self.has_others:
+            return number
+        said = "text in a category, and in columns that are no features"
+        return _widened(number, "string", said)
+
+
+def _schema_of(types: Sequence[str], description: str) -> JsonObject:
+    return {"type": list(types), "description": description}
+
+
+def _widened(
+    schema: JsonObject,
+    kind: str,
+    said: str,
+) -> JsonObject:
+    """The schema that takes values of another kind too."""
+    types = [*schema["type"], kind]
+    description = f"{schema['description']}; {said}"
+    return _schema_of(types, description)
+
+
+def _example_row(model: LoadedModel) -> dict[str, float | str]:
+    """A value of each feature that is sent, in order."""
+    known = _medians(model)
+    numbers = {name: known.get(name, 0.0) for name in model.row_format.sent_names}
+    return {**numbers, **_most_frequent(model.row_format)}
+
+
+def _medians(model: LoadedModel) -> dict[str, float]:
+    """Of each feature of the model, rounded."""
+    values = np.round(model.bundle.reference.median, 3)
+    return dict(zip(model.bundle.names, values.tolist(), strict=True))
+
+
+def _most_frequent(row_format: RowFormat) -> dict[str, str]:
+    categories = row_format.categories
+    return {} if categories is None else categories.most_frequent
+
+
+def _words(row_format: RowFormat) -> tuple[str, ...]:
+    categories = row_format.categories
+    return () if categories is None else categories.words
 
 
 def _tensor(name: str, datatype: str, values: list[float | str]) -> JsonObject:

@@ -26,7 +26,7 @@ from train.table.reader import check_values
 from train.table.source import File
 from train.table.table import Table
 from train.table.window_store import WindowStore, open_store, window_ms, window_name
-from vigil.arrays import Flags, Floats
+from vigil.arrays import Array, Flags, Floats
 from vigil.errors import DataError
 
 _ANSWER_COLUMNS = ("_request", "_alert", "_version")
@@ -97,10 +97,9 @@ class CapturedWindows:
             "_row": numbers,
             "_rows": counts,
         }
-        if rows.times is not None and not np.isnan(rows.times).all():
-            provenance[_TIME_COLUMN] = rows.times
+        times = _times_to_keep(rows)
         name = window_name(self._distinct(since))
-        window = pa.table(features | provenance)
+        window = pa.table(features | provenance | times)
         self._store.write(name, window.replace_schema_metadata({_TRANSFORM: made_by}))
         self._remove_oldest(name)
 
@@ -134,6 +133,14 @@ class CapturedWindows:
             ):
                 answers += _read_answers(file, wanted)
         return answers
+
+
+def _times_to_keep(rows: Table) -> dict[str, Array]:
+    """The column of times; none where no row has one."""
+    times = rows.times
+    if times is None or np.isnan(times).all():
+        return {}
+    return {_TIME_COLUMN: times}
 
 
 def _read_answers(file: IO[bytes], requests: pa.Array) -> list[AnsweredRows]:
@@ -181,7 +188,7 @@ def read_captured(
     """
     try:
         found = _windows_between(open_store(where), where, since, until)
-        windows = [window for window in found if _is_made_by(window, made_by)]
+        windows = [_learnt_columns(window) for window in found if _is_made_by(window, made_by)]
     except OSError as error:
         raise DataError(f"the captured rows in {where} cannot be read: {error}") from error
     if not windows:
@@ -219,6 +226,16 @@ def _maker(window: pa.Table) -> bytes | None:
     return (window.schema.metadata or {}).get(_TRANSFORM)
 
 
+def _learnt_columns(window: pa.Table) -> pa.Table:
+    """Features, and times where there are any: what else was written would fill the memory."""
+    kept = filter(_is_learnt_from, window.column_names)
+    return window.select(list(kept))
+
+
+def _is_learnt_from(name: str) -> bool:
+    return name == _TIME_COLUMN or _is_feature(name)
+
+
 def _feature_columns(window: pa.Table) -> pa.Table:
     """The columns of features; what the windows say of themselves differs."""
     return window.select(_feature_names(window)).replace_schema_metadata(None)
@@ -227,13 +244,17 @@ def _feature_columns(window: pa.Table) -> pa.Table:
 def _row_times(windows: list[pa.Table]) -> Floats | None:
     """The times of the rows of all windows; None where one of them has none."""
     times = np.concatenate(list(map(_window_times, windows)))
+    return _all_or_none(times)
+
+
+def _all_or_none(times: Floats) -> Floats | None:
     return None if np.isnan(times).any() else times
 
 
 def _window_times(window: pa.Table) -> Floats:
-    if _TIME_COLUMN not in window.column_names:
-        return np.full(len(window), np.nan)
-    return window[_TIME_COLUMN].to_numpy().astype(np.float64)
+    if _TIME_COLUMN in window.column_names:
+        return window[_TIME_COLUMN].to_numpy()
+    return np.full(len(window), np.nan)
 
 
 def _read_window(file: IO[bytes], place: str) -> pa.Table:
@@ -286,7 +307,11 @@ def _last_version(window: pa.Table) -> str:
 
 
 def _feature_names(window: pa.Table) -> list[str]:
-    return [name for name in window.column_names if not name.startswith("_")]
+    return list(filter(_is_feature, window.column_names))
+
+
+def _is_feature(column: str) -> bool:
+    return not column.startswith("_")
 
 
 def _features(window: pa.Table) -> Table:
