@@ -6,7 +6,11 @@ import pulumi
 
 from infra.kinesis import Stream, StreamArgs
 from infra.network import Network, NetworkArgs
-from infra.package.ownership import PACKAGE_NAME, Ownership, owner_tags
+from infra.package.ownership import (
+    Ownership,
+    PackageComponent,
+    owner_tags,
+)
 
 
 class NetworkInputs(TypedDict):
@@ -34,7 +38,7 @@ class NetworkInputs(TypedDict):
     """Refuse to delete or replace it"""
 
 
-class PlatformNetwork(pulumi.ComponentResource):
+class PlatformNetwork(PackageComponent):
     """Public, private and intra subnets, the ways out, flow logs, and private ways to AWS."""
 
     vpc_id: pulumi.Output[str]
@@ -52,9 +56,8 @@ class PlatformNetwork(pulumi.ComponentResource):
         args: NetworkInputs,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        super().__init__(f"{PACKAGE_NAME}:index:PlatformNetwork", name, None, opts)
-        own = pulumi.ResourceOptions(parent=self)
-        network = Network(name, _network_args(name, args), own)
+        super().__init__(name, opts)
+        network = Network(name, _network_args(name, args), self.own)
         self.vpc_id = network.vpc.id
         self.private_subnet_ids = pulumi.Output.all(*(one.id for one in network.private))
         self.intra_subnet_ids = pulumi.Output.all(*(one.id for one in network.intra))
@@ -96,7 +99,7 @@ class StreamInputs(TypedDict):
     """Refuse to delete or replace it"""
 
 
-class TelemetryStream(pulumi.ComponentResource):
+class TelemetryStream(PackageComponent):
     """The stream that telemetry arrives on: encrypted, and kept long enough to be replayed."""
 
     stream_name: pulumi.Output[str]
@@ -110,8 +113,8 @@ class TelemetryStream(pulumi.ComponentResource):
         args: StreamInputs,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        super().__init__(f"{PACKAGE_NAME}:index:TelemetryStream", name, None, opts)
-        made = Stream(name, _stream_args(args), pulumi.ResourceOptions(parent=self))
+        super().__init__(name, opts)
+        made = Stream(name, _stream_args(args), self.own)
         self.stream_name = made.stream.name
         self.arn = made.stream.arn
         self.register_outputs({"streamName": self.stream_name, "arn": self.arn})

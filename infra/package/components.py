@@ -13,7 +13,7 @@ from infra.apply import KubernetesPlatform, KubernetesPlatformArgs
 from infra.manifests.bindings import RAY_NAMESPACE, Bindings
 from infra.package.amazon import PlatformNetwork, TelemetryStream
 from infra.package.eks_cluster import PlatformCluster
-from infra.package.ownership import PACKAGE_NAME
+from infra.package.ownership import PackageComponent
 from infra.package.stores import PlatformBuckets, PlatformDatabase, PlatformKeys
 from infra.settings import PlatformSettings, settings_from
 from infra.stack_keys import OPTIONAL_SECRETS, SECRET_KEYS, declared_keys, needed_secrets
@@ -55,7 +55,7 @@ def _type(key: str, kind: str) -> Any:
 PlatformInputs.__annotations__.update(_settings_fields())
 
 
-class Platform(pulumi.ComponentResource):
+class Platform(PackageComponent):
     """Serving, training, tracking, drift and incidents of Vigil on a Kubernetes cluster."""
 
     namespace: pulumi.Output[str]
@@ -69,14 +69,14 @@ class Platform(pulumi.ComponentResource):
         args: PlatformInputs,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        super().__init__(f"{PACKAGE_NAME}:index:Platform", name, None, opts)
+        super().__init__(name, opts)
         settings = _settings_of(args)
         secrets = _secrets_of(args, settings)
         bindings = Bindings(redis_address=settings.redis_address or None)
         KubernetesPlatform(
             settings.name,
             KubernetesPlatformArgs(settings, bindings, secrets),
-            pulumi.ResourceOptions(parent=self),
+            self.own,
         )
         self.namespace = pulumi.Output.from_input(RAY_NAMESPACE)
         self.image = pulumi.Output.from_input(settings.image_ref)

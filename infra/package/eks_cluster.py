@@ -6,7 +6,13 @@ import pulumi
 
 from infra.arns import AwsPlace
 from infra.cluster import Cluster, ClusterArgs
-from infra.package.ownership import PACKAGE_NAME, Ownership, owner_tags, stack_default
+from infra.component import Resources
+from infra.package.ownership import (
+    Ownership,
+    PackageComponent,
+    owner_tags,
+    stack_default,
+)
 
 
 class ClusterInputs(TypedDict):
@@ -50,7 +56,7 @@ class ClusterInputs(TypedDict):
     """Refuse to delete it"""
 
 
-class PlatformCluster(pulumi.ComponentResource):
+class PlatformCluster(PackageComponent):
     """Control plane, add-ons, who may enter, and system nodes or EKS Auto Mode.
 
     Its name is that of the cluster; a network of the same name is found by its load balancers.
@@ -67,14 +73,25 @@ class PlatformCluster(pulumi.ComponentResource):
         args: ClusterInputs,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        super().__init__(f"{PACKAGE_NAME}:index:PlatformCluster", name, None, opts)
-        made = Cluster(name, _cluster_args(name, args), pulumi.ResourceOptions(parent=self))
-        stands = [one.urn for one in made.ready]
-        told = pulumi.Output.all(made.eks.kubeconfig_json, *stands)
-        self.kubeconfig = told.apply(lambda values: str(values[0]))
+        super().__init__(name, opts)
+        made = Cluster(name, _cluster_args(name, args), self.own)
+        self.kubeconfig = _told_after(made.eks.kubeconfig_json, made.ready)
         self.security_group = made.security_group
         outputs = {"kubeconfig": self.kubeconfig, "securityGroup": self.security_group}
         self.register_outputs(outputs)
+
+
+def _told_after(value: pulumi.Output[str], resources: Resources) -> pulumi.Output[str]:
+    """Return the value, which waits for the resources."""
+    return pulumi.Output.all(value, *_urns(resources)).apply(_first)
+
+
+def _urns(resources: Resources) -> list[pulumi.Output[str]]:
+    return [one.urn for one in resources]
+
+
+def _first(values: list[str]) -> str:
+    return values[0]
 
 
 def _cluster_args(name: str, args: ClusterInputs) -> ClusterArgs:

@@ -2,6 +2,8 @@
 
 from typing import Any, TypedDict
 
+import pulumi
+
 from infra.settings import PlatformSettings
 from infra.tags import Tags
 
@@ -17,6 +19,22 @@ class Ownership(TypedDict):
     """Who answers for it"""
     cost_center: str
     """Who pays for it"""
+
+
+class PackageComponent(pulumi.ComponentResource):
+    """A component that programs know by the name of its class."""
+
+    def __init__(self, name: str, opts: pulumi.ResourceOptions | None) -> None:
+        super().__init__(_token(type(self)), name, None, opts)
+
+    @property
+    def own(self) -> pulumi.ResourceOptions:
+        """Options of what it is made of."""
+        return pulumi.ResourceOptions(parent=self)
+
+
+def _token(kind: type) -> str:
+    return f"{PACKAGE_NAME}:index:{kind.__name__}"
 
 
 def owner_tags(ownership: Ownership) -> Tags:

@@ -7,7 +7,12 @@ import pulumi
 from infra.arns import AwsPlace
 from infra.database import Database, DatabaseArgs
 from infra.keys import Keys, KeysArgs
-from infra.package.ownership import PACKAGE_NAME, Ownership, owner_tags, stack_default
+from infra.package.ownership import (
+    Ownership,
+    PackageComponent,
+    owner_tags,
+    stack_default,
+)
 from infra.security_groups import PlacementArgs
 from infra.storage import LOGS_PURPOSE, Buckets, BucketsArgs
 from vigil.errors import BadSettings
@@ -26,7 +31,7 @@ class KeysInputs(TypedDict):
     """Refuse to delete or replace them"""
 
 
-class PlatformKeys(pulumi.ComponentResource):
+class PlatformKeys(PackageComponent):
     """A key for data at rest and one for Kubernetes' secrets.
 
     The first also encrypts the logs of a network and a cluster that are named as the keys are, and
@@ -44,8 +49,8 @@ class PlatformKeys(pulumi.ComponentResource):
         args: KeysInputs,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        super().__init__(f"{PACKAGE_NAME}:index:PlatformKeys", name, None, opts)
-        made = Keys(name, _keys_args(name, args), pulumi.ResourceOptions(parent=self))
+        super().__init__(name, opts)
+        made = Keys(name, _keys_args(name, args), self.own)
         self.data_arn = made.data.arn
         self.secrets_arn = made.secrets.arn
         self.register_outputs({"dataArn": self.data_arn, "secretsArn": self.secrets_arn})
@@ -77,7 +82,7 @@ class BucketsInputs(TypedDict):
     """Refuse to delete or replace them"""
 
 
-class PlatformBuckets(pulumi.ComponentResource):
+class PlatformBuckets(PackageComponent):
     """Private, versioned, encrypted, TLS only, logged buckets."""
 
     arns: pulumi.Output[dict[str, str]]
@@ -89,8 +94,8 @@ class PlatformBuckets(pulumi.ComponentResource):
         args: BucketsInputs,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        super().__init__(f"{PACKAGE_NAME}:index:PlatformBuckets", name, None, opts)
-        made = Buckets(name, _buckets_args(name, args), pulumi.ResourceOptions(parent=self))
+        super().__init__(name, opts)
+        made = Buckets(name, _buckets_args(name, args), self.own)
         arns = {purpose: one.arn for purpose, one in made.buckets.items()}
         self.arns = pulumi.Output.all(**arns)
         self.register_outputs({"arns": self.arns})
@@ -139,7 +144,7 @@ class DatabaseInputs(TypedDict):
     """Refuse to delete or replace it"""
 
 
-class PlatformDatabase(pulumi.ComponentResource):
+class PlatformDatabase(PackageComponent):
     """Private and encrypted, with the database `mlflow`; RDS keeps and rotates the password."""
 
     address: pulumi.Output[str]
@@ -153,8 +158,8 @@ class PlatformDatabase(pulumi.ComponentResource):
         args: DatabaseInputs,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        super().__init__(f"{PACKAGE_NAME}:index:PlatformDatabase", name, None, opts)
-        made = Database(name, _database_args(args), pulumi.ResourceOptions(parent=self))
+        super().__init__(name, opts)
+        made = Database(name, _database_args(args), self.own)
         self.address = made.address
         self.secret_arn = made.secret_arn
         self.register_outputs({"address": self.address, "secretArn": self.secret_arn})

@@ -8,6 +8,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.engine.home import Engine
@@ -58,3 +59,23 @@ def package_program(engine: Engine, folder: Path, stack: str) -> tuple[Engine, d
     """The example in Python with its stack, and what its environment has; its SDK in `folder`."""
     (folder / "pulumi_vigil.py").write_text(SDK)
     return consumer(engine, "python", THIS_PYTHON, stack), {"PYTHONPATH": str(folder)}
+
+
+def added(engine: Engine, example: str, stack: str) -> Engine:
+    """A copy of an example with the SDK that Pulumi generates and installs, as a user does it."""
+    runtime = yaml.safe_load((EXAMPLES / example / "Pulumi.yaml").read_text())["runtime"]
+    made = consumer(engine, example, runtime, stack)
+    made.must("package", "add", str(PLUGIN))
+    return made
+
+
+def needs(*programs: str) -> pytest.MarkDecorator:
+    """Skip where one of the programs is missing, and say how to get it."""
+    missing = [program for program in programs if not shutil.which(program)]
+    return pytest.mark.skipif(bool(missing), reason="; ".join(map(_missing, missing)))
+
+
+def _missing(program: str) -> str:
+    if program.startswith("pulumi-"):
+        return f"no `{program}`: Pulumi's own archive has it beside `pulumi`"
+    return f"no `{program}`: the language of the example needs it"

@@ -3,38 +3,16 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
-import yaml
 
 from infra.stack_keys import SECRET_KEYS, declared_keys
 from tests.engine.home import DEADLINE_S, Engine
-from tests.engine.remote_sdk import EXAMPLES, PLUGIN, consumer, package_program
+from tests.engine.remote_sdk import PLUGIN, added, consumer, needs, package_program
 from tests.engine.run import Run, kind
 
 pytestmark = pytest.mark.timeout(DEADLINE_S)
-
-
-def added(engine: Engine, language: str) -> Engine:
-    """A copy of an example with the SDK that Pulumi generates and installs, as a user does it."""
-    runtime = yaml.safe_load((EXAMPLES / language / "Pulumi.yaml").read_text())["runtime"]
-    made = consumer(engine, language, runtime, "local")
-    made.must("package", "add", str(PLUGIN))
-    return made
-
-
-def needs(*programs: str) -> pytest.MarkDecorator:
-    """Skip where one of the programs is missing, and say how to get it."""
-    missing = [program for program in programs if not shutil.which(program)]
-    return pytest.mark.skipif(bool(missing), reason="; ".join(map(_missing, missing)))
-
-
-def _missing(program: str) -> str:
-    if program.startswith("pulumi-"):
-        return f"no `{program}`: Pulumi's own archive has it beside `pulumi`"
-    return f"no `{program}`: the language of the example needs it"
 
 
 def assert_whole(run: Run) -> None:
@@ -81,14 +59,14 @@ def test_a_program_in_yaml_previews_the_platform(engine: Engine) -> None:
 
 @needs("pulumi-language-nodejs", "node", "npm")
 def test_a_program_in_typescript_previews_the_platform(engine: Engine) -> None:
-    program = added(engine, "typescript")
+    program = added(engine, "typescript", "local")
     run = program.under_policies("preview", "local")
     assert_whole(run)
 
 
 @needs("pulumi-language-go", "go")
 def test_a_program_in_go_previews_the_platform(engine: Engine) -> None:
-    program = added(engine, "go")
+    program = added(engine, "go", "local")
     run = program.under_policies("preview", "local")
     assert_whole(run)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.home import DEADLINE_S, Engine
-from tests.engine.remote_sdk import package_program
+from tests.engine.remote_sdk import added, needs, package_program
 from tests.engine.run import Run, kind
 from tests.engine.stacks import APPLY
 
@@ -118,3 +118,14 @@ def test_buckets_without_one_for_access_logs_are_refused(engine: Engine, tmp_pat
     run = made.pulumi("preview", "--stack", "dev", env=env)
     assert run.code != 0
     assert "name a bucket for logs" in f"{run.output} {run.events}"
+
+
+@needs("pulumi-language-nodejs", "node", "npm")
+def test_a_program_in_typescript_plans_it_by_typed_inputs(engine: Engine) -> None:
+    made = added(engine, "typescript-aws", "dev")
+    run = made.under_policies("preview", "dev")
+    assert run.code == 0, run.output[-3000:]
+    assert run.violations() == []
+    found = counted(run)
+    assert found["aws:eks/cluster:Cluster"] == found["aws:rds/instance:Instance"] == 1
+    assert found["aws:s3/bucket:Bucket"] == 2
