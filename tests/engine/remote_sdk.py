@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 import tempfile
 from dataclasses import replace
@@ -13,11 +14,14 @@ import yaml
 
 from tests.engine.home import Engine
 from tests.infra.recorded import ROOT, SECRETS
+from tests.quiet_uv import uv
 
 PLUGIN = ROOT / "infra" / "package"
 EXAMPLES = ROOT / "docs" / "examples" / "package"
 NEEDED = ("rayToken", "apiKeys", "mlflowPassword", "mlflowSecretKey")
-THIS_PYTHON = {"name": "python", "options": {"toolchain": "pip", "virtualenv": sys.prefix}}
+THIS_PYTHON = {"name": "python", "options": {"toolchain": "uv", "virtualenv": sys.prefix}}
+# Without it, and its lock, Pulumi's own host of Python programs takes no environment of uv.
+PROJECT_FILE = '[project]\nname = "consumer"\nversion = "0"\nrequires-python = ">=3.11"\n'
 # As far as the example needs it, what `pulumi package add` writes: a name for a remote component.
 SDK = """
 import pulumi
@@ -40,6 +44,8 @@ def plugged(file: Path, runtime: object) -> None:
         "plugins": {"providers": [{"name": "vigil", "path": str(PLUGIN)}]},
     }
     file.write_text(yaml.safe_dump(project))
+    if runtime == THIS_PYTHON:
+        _as_project(file.parent)
 
 
 def consumer(engine: Engine, language: str, runtime: object, stack: str) -> Engine:
@@ -55,6 +61,13 @@ def consumer(engine: Engine, language: str, runtime: object, stack: str) -> Engi
     return made
 
 
+def _as_project(folder: Path) -> None:
+    """Lock a project that depends on nothing."""
+    (folder / "pyproject.toml").write_text(PROJECT_FILE)
+    command = [uv() or "uv", "lock", "--offline", "--quiet"]
+    subprocess.run(command, cwd=folder, check=True)
+
+
 def package_program(engine: Engine, folder: Path, stack: str) -> tuple[Engine, dict[str, str]]:
     """The example in Python with its stack, and what its environment has; its SDK in `folder`."""
     (folder / "pulumi_vigil.py").write_text(SDK)
@@ -67,6 +80,24 @@ def added(engine: Engine, example: str, stack: str) -> Engine:
     made = consumer(engine, example, runtime, stack)
     made.must("package", "add", str(PLUGIN))
     return made
+
+
+def generate_sdk(engine: Engine, folder: Path) -> None:
+    """Lay the SDK that Pulumi generates for Python into `folder`, without installing it.
+
+    `pulumi package add` would install it into the environment that the tests themselves run in.
+    """
+    out = Path(tempfile.mkdtemp(dir=engine.folder))
+    to = ("--language", "python", "--out", str(out))
+    made = engine.pulumi("package", "gen-sdk", str(PLUGIN), *to)
+    if "GeneratePackage not implemented" in made.output:
+        pytest.skip("this `pulumi-language-python` generates no SDK: Pulumi's own archive has one")
+    assert made.code == 0, made.output[-3000:]
+    shutil.copytree(out / "python" / "pulumi_vigil", folder / "pulumi_vigil")
+    # The SDK asks for its version as that of an installed package.
+    metadata = folder / "pulumi_vigil-0.0.0.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text("Metadata-Version: 2.1\nName: pulumi_vigil\nVersion: 0.0.0\n")
 
 
 def needs(*programs: str) -> pytest.MarkDecorator:

@@ -9,7 +9,15 @@ import pytest
 
 from infra.stack_keys import SECRET_KEYS, declared_keys
 from tests.engine.home import DEADLINE_S, Engine
-from tests.engine.remote_sdk import PLUGIN, added, consumer, needs, package_program
+from tests.engine.remote_sdk import (
+    PLUGIN,
+    THIS_PYTHON,
+    added,
+    consumer,
+    generate_sdk,
+    needs,
+    package_program,
+)
 from tests.engine.run import Run, kind
 
 pytestmark = pytest.mark.timeout(DEADLINE_S)
@@ -32,6 +40,15 @@ def assert_whole(run: Run) -> None:
 def test_a_program_in_python_previews_the_platform(engine: Engine, tmp_path: Path) -> None:
     program, env = package_program(engine, tmp_path, "local")
     run = program.under_policies("preview", "local", env=env)
+    assert_whole(run)
+
+
+def test_a_program_in_python_previews_it_with_the_generated_sdk(
+    engine: Engine, tmp_path: Path
+) -> None:
+    generate_sdk(engine, tmp_path)
+    program = consumer(engine, "python", THIS_PYTHON, "local")
+    run = program.under_policies("preview", "local", env={"PYTHONPATH": str(tmp_path)})
     assert_whole(run)
 
 

@@ -95,6 +95,8 @@ def test_all_parts_stand_under_the_policies_and_stay(engine: Engine, tmp_path: P
     found = counted(up)
     assert {typ: found[typ] for typ in MADE} == MADE
     assert found["aws:eks/nodeGroup:NodeGroup"] == 0
+    order = [kind(urn) for _, urn in up.steps]
+    assert order.index("aws:eks/addon:Addon") < order.index("kubernetes:core/v1:ConfigMap")
     again = made.must("preview", "--stack", "dev", env=env)
     assert again.changes == {}
 
