@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,9 @@ def looking_back(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vigil]:
     environment = {
         "VIGIL_DRIFT_MODE": "observe",
         "VIGIL_SERVE_CONTEXT_TIMEOUT_S": "5",  # a slow machine must not look like a lost shard
+        "VIGIL_SERVE_MIN_REPLICAS": "2",
+        "VIGIL_SERVE_MAX_REPLICAS": "3",
+        "VIGIL_SERVE_TARGET_ONGOING_REQUESTS": "0.5",  # what two busy clients exceed
     }
     vigil = Vigil(home, free_port(), environment)
     version = train(vigil, "diff:1,mean:3")
@@ -131,6 +136,43 @@ def test_scores_are_those_of_training_whatever_dies(looking_back: Vigil) -> None
     assert {answer["model_version"] for answer in answers} == {version}
     assert not any(answer.get("warming") for answer in answers)
     assert_scores(answers, model, rows, range(55, 75))
+
+
+@contextmanager
+def busy_clients(vigil: Vigil) -> Iterator[None]:
+    """Two clients that always have a request in flight, about an entity of their own."""
+    ended = threading.Event()
+
+    def ask_on() -> None:
+        while not ended.is_set():
+            ask(vigil, "/predict", {"features": [10.0, 10.0], "entity": "busy"})
+
+    with ThreadPoolExecutor(2) as pool:
+        clients = [pool.submit(ask_on) for _ in range(2)]
+        try:
+            yield
+        finally:
+            ended.set()
+    for client in clients:
+        client.result()
+
+
+def test_scores_are_those_of_training_while_a_replica_is_added(looking_back: Vigil) -> None:
+    vigil = looking_back
+    rows = EntityRows(20_000, seed=11, named="node")
+    eventually(lambda: len(vigil.replicas()) == 2)
+    (version,) = {replica["version"] for replica in vigil.replicas().values()}
+    answers: list[dict[str, Any]] = []
+
+    def added() -> bool:
+        """Whether a third replica is there; meanwhile rows are asked for."""
+        answers.extend(each_by_predict(vigil, rows, range(len(answers), len(answers) + 10)))
+        return len(vigil.replicas()) == 3
+
+    with busy_clients(vigil):
+        eventually(added, 120)
+        answers.extend(each_by_predict(vigil, rows, range(len(answers), len(answers) + 50)))
+    assert_scores(answers, served(vigil, version), rows, range(len(answers)))
 
 
 def test_a_lost_shard_fails_no_row_and_is_rebuilt(looking_back: Vigil) -> None:

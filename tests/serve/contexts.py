@@ -60,10 +60,10 @@ def looking_back(
 class EntityRows:
     """Raw rows of a few entities in turn, one each second, and what they must be scored."""
 
-    def __init__(self, rows: int = 30, seed: int = 1) -> None:
+    def __init__(self, rows: int = 30, seed: int = 1, named: str = "host") -> None:
         rng = np.random.default_rng(seed)
         self.X: Floats = rng.normal(10, 2, (rows, len(RAW_NAMES)))
-        self.entities = [f"host-{number}" for number in rng.integers(0, 3, rows)]
+        self.entities = [f"{named}-{number}" for number in rng.integers(0, 3, rows)]
         self.seconds = [BEGIN + row for row in range(rows)]
         self.times = [iso_time(at) for at in self.seconds]
 
