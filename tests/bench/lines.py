@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -16,12 +19,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 
 from tests.bench.line_load import measure_stream
 from tests.bench.load import measure, request
 from tests.bench.report import Ratio, markdown, measured, over
 from tests.bench.under_test import ENVIRONMENT, REPLICA
-from tests.running import Vigil, free_port
+from tests.running import ROOT, Vigil, eventually, free_port, listening
 from vigil.terminal import say
 
 FEATURES, TRAINING_ROWS, ROUNDS = 30, 6_000, 3
@@ -32,11 +36,12 @@ SINGLE = f"one row a request, {CONNECTIONS} connections"
 LINES = "lines, one connection"
 ONE_A_MESSAGE = "gRPC stream, one row a message"
 MANY_A_MESSAGE = f"gRPC stream, {MANY_ROWS} rows a message"
+AT_ONCE = "gRPC stream of a server that only answers, one row a message"
 
 
 @dataclass
 class Rates:
-    """Rows a second by what was run, CPU of the replica for a row, and how busy the machine was."""
+    """Rows a second by what was run, CPU of its server for a row, and how busy the machine was."""
 
     rows: dict[str, list[float]] = field(default_factory=dict)
     cpu_us: dict[str, list[float]] = field(default_factory=dict)
@@ -46,6 +51,14 @@ class Rates:
     def rate(self, name: str) -> float | None:
         rates = self.rows.get(name)
         return median(rates) if rates else None
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A server of gRPC beside Vigil."""
+
+    address: str
+    process: psutil.Process
 
 
 def ratios(found: Rates) -> list[Ratio]:
@@ -74,7 +87,7 @@ def figures(found: Rates) -> list[dict[str, Any]]:
             "over": name,
             "rows/s": f"{median(rates):,.0f}",
             "from run to run": f"{min(rates):,.0f} to {max(rates):,.0f}",
-            "CPU of the replica a row": f"{median(found.cpu_us[name]):.1f} us",
+            "CPU of the server a row": f"{median(found.cpu_us[name]):.1f} us",
             "failed": found.failed[name],
         }
         for name, rates in found.rows.items()
@@ -94,15 +107,31 @@ def run(seconds: float) -> Rates:
             "VIGIL_SERVE_AUTH": "off",
         }
         vigil = Vigil(Path(name) / "home", free_port(), environment)
-        with vigil.running(data, "--over-time", "none"):
+        with vigil.running(data, "--over-time", "none"), _answering_at_once() as peer:
             for _ in range(ROUNDS):
-                _take_turns(vigil, found, rows[:2000], seconds / 2)
+                _take_turns(vigil, peer, found, rows=rows[:2000], seconds=seconds / 2)
     return found
+
+
+@contextmanager
+def _answering_at_once() -> Iterator[Peer]:
+    """A server of gRPC in which nothing is done, for the length of a block."""
+    port = free_port()
+    arguments = [sys.executable, "-m", "tests.bench.peer_stream", str(port)]
+    process = subprocess.Popen(arguments, cwd=ROOT)
+    try:
+        eventually(lambda: port in listening())
+        yield Peer(f"127.0.0.1:{port}", psutil.Process(process.pid))
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def _take_turns(
     vigil: Vigil,
+    peer: Peer,
     found: Rates,
+    *,
     rows: np.ndarray,
     seconds: float,
 ) -> None:
@@ -129,27 +158,28 @@ def _take_turns(
         MANY_A_MESSAGE: stream("grpc", grpc, MANY_ROWS),
     }
     for name, turn in turns.items():
-        found.busy.append(os.getloadavg()[0])
-        _note(vigil, found, name, turn)
+        _note(found, name, turn, lambda: _cpu_seconds(vigil.processes(REPLICA)))
+    _note(found, AT_ONCE, stream("grpc", peer.address, 1), lambda: _cpu_seconds([peer.process]))
 
 
 def _note(
-    vigil: Vigil,
     found: Rates,
     name: str,
     turn: Callable[[], tuple[float, int, int]],
+    cpu_seconds: Callable[[], float],
 ) -> None:
-    before = _replica_cpu(vigil)
+    found.busy.append(os.getloadavg()[0])
+    before = cpu_seconds()
     rate, rows, failed = turn()
-    cpu_us = (_replica_cpu(vigil) - before) / max(rows, 1) * 1e6
-    say(f"{name}: {rate:,.0f} rows/s, {cpu_us:.1f} us of the replica's CPU a row, {failed} failed")
+    cpu_us = (cpu_seconds() - before) / max(rows, 1) * 1e6
+    say(f"{name}: {rate:,.0f} rows/s, {cpu_us:.1f} us of the server's CPU a row, {failed} failed")
     found.rows.setdefault(name, []).append(rate)
     found.cpu_us.setdefault(name, []).append(cpu_us)
     found.failed[name] = found.failed.get(name, 0) + failed
 
 
-def _replica_cpu(vigil: Vigil) -> float:
-    return sum(sum(process.cpu_times()[:2]) for process in vigil.processes(REPLICA))
+def _cpu_seconds(processes: list[psutil.Process]) -> float:
+    return sum(sum(process.cpu_times()[:2]) for process in processes)
 
 
 def page(found: Rates) -> str:
@@ -159,6 +189,8 @@ def page(found: Rates) -> str:
     return (
         f"{measured('lines')} One replica, {FEATURES} features, {ROUNDS} rounds in turns. "
         f"Before a run {busy} processes wanted a core: replica, proxy, monitor and client share "
-        "the cores with them. The replica's CPU for a row has the warm-up of each run in it.\n\n"
+        "the cores with them. The server's CPU for a row has the warm-up of each run in it. "
+        "The server that only answers is Python's gRPC without Serve and without a model: the most "
+        "that a message a row can give.\n\n"
         f"{markdown(rows)}\n\n{markdown(figures(found))}\n"
     )
