@@ -36,7 +36,7 @@ def without_password(url: URL) -> str:
 @pytest.fixture
 def tables(database: URL) -> Iterator[Connection]:
     """A connection of the test's own."""
-    engine = create_engine(database)
+    engine = create_engine(database.set(drivername="postgresql+psycopg2"))
     with engine.connect() as connection:
         yield connection
     engine.dispose()
