@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from policies.rules import RULES, TOPICS
-from tests.engine.home import DEADLINE_S, Engine
+from tests.engine.home import DEADLINE_S, SHARED, Engine
 from tests.engine.run import Run
 from tests.policies.cases.every import CASES
 from tests.policies.good import GOOD
@@ -56,6 +56,8 @@ def preview(engine: Engine) -> Run:
     """The preview of a stack that holds them all, as strict as in production."""
     program = engine.folder / "planted"
     shutil.copytree(Path(__file__).with_name("planted"), program)
+    for name in SHARED:  # Pulumi's host of Python programs asks for the project of its uv
+        (program / name).symlink_to(ROOT / name)
     found = [
         {
             "type": each.type,
