@@ -8,12 +8,11 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from xdist.remote import Producer
 
 from tests.answering import answering
 from tests.incident_events import EventReceiver
 from tests.running import Vigil, free_port, left_of, listening
-from tests.scheduling import Files
+from tests.scheduling import pytest_xdist_make_scheduler as pytest_xdist_make_scheduler
 from tests.tables import labelled_tables, real_data_folder
 
 # How long an example takes says how busy the machine is.
@@ -39,11 +38,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return slow + ("platform" in getattr(item, "fixturenames", ()))
 
     items.sort(key=cost)
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Files:
-    config.option.loadscopereorder = False
-    return Files(config, log)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
@@ -31,3 +33,9 @@ class Files(LoadScopeScheduling):
 
     def _tests_ahead(self, node: WorkerController) -> int:
         return self._pending_of(self.assigned_work[node])
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Files:
+    """Return the scheduler of a run; pytest-xdist finds it by its name in a conftest."""
+    config.option.loadscopereorder = False
+    return Files(config, log)

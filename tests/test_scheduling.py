@@ -9,14 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 DEADLINE_S = 120
 
-HOOKS = """
-import pytest
-from tests.scheduling import Files
-
-def pytest_xdist_make_scheduler(config, log):
-    config.option.loadscopereorder = False
-    return Files(config, log)
-"""
+HOOKS = "from tests.scheduling import pytest_xdist_make_scheduler\n"
 
 PASSES = "def test_it(): pass\n"
 

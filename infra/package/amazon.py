@@ -10,6 +10,7 @@ from infra.package.ownership import (
     Ownership,
     PackageComponent,
     owner_tags,
+    stack_default,
 )
 
 
@@ -29,7 +30,7 @@ class NetworkInputs(TypedDict):
     cidr: NotRequired[str]
     """Addresses, /16 to /20; default 10.20.0.0/16"""
     log_days: NotRequired[int]
-    """Days that flow logs are kept; default 30"""
+    """Days that flow logs are kept; default that of a stack"""
     nat_per_zone: NotRequired[bool]
     """A NAT gateway per zone instead of one"""
     interface_endpoints: NotRequired[list[str]]
@@ -76,7 +77,7 @@ def _network_args(name: str, args: NetworkInputs) -> NetworkArgs:
         account=args["account"],
         cluster=name,
         log_key=args["log_key"],
-        log_days=int(args.get("log_days", 30)),
+        log_days=int(args.get("log_days", stack_default("log_retention_days"))),
         protect=args.get("protect", False),
         tags=owner_tags(args["ownership"]),
     )
@@ -94,7 +95,7 @@ class StreamInputs(TypedDict):
     shards: NotRequired[int]
     """Shards of a PROVISIONED stream; default 1"""
     hours: NotRequired[int]
-    """Hours that records are kept; default 168"""
+    """Hours that records are kept; default that of a stack"""
     protect: NotRequired[bool]
     """Refuse to delete or replace it"""
 
@@ -124,7 +125,7 @@ def _stream_args(args: StreamInputs) -> StreamArgs:
     return StreamArgs(
         mode=args.get("mode", "ON_DEMAND"),
         shards=int(args.get("shards", 1)),
-        hours=int(args.get("hours", 168)),
+        hours=int(args.get("hours", stack_default("stream_hours"))),
         key=args["key"],
         protect=args.get("protect", False),
         tags=owner_tags(args["ownership"]),

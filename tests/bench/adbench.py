@@ -17,14 +17,15 @@ import numpy as np
 import pandas as pd
 
 from tests.bench.labelled import folder
-from tests.bench.report import Ratio
+from tests.bench.report import Ratio, mean_and_spread
 from tests.bench.table_forests import (
     label_figures,
     merged_scores,
     plain_scores,
+    read_archived,
     sklearn_forest,
+    vigil_part,
 )
-from train.model.fit import fit_part
 from train.model.forest import CompiledForest
 from train.settings import TrainSettings
 from train.table.dataset import Dataset, read_table
@@ -117,11 +118,11 @@ def _default_of(table: Dataset, file: Path) -> str:
 
 def _beside(plain: _Runs, vigil: _Runs) -> dict[str, Any]:
     return {
-        "scikit-learn AUROC": _spread(plain.auroc),
-        "Vigil AUROC": _spread(vigil.auroc),
+        "scikit-learn AUROC": mean_and_spread(plain.auroc),
+        "Vigil AUROC": mean_and_spread(vigil.auroc),
         "difference": _difference(vigil.auroc, plain.auroc),
-        "scikit-learn AUC-PR": _spread(plain.average_precision),
-        "Vigil AUC-PR": _spread(vigil.average_precision),
+        "scikit-learn AUC-PR": mean_and_spread(plain.average_precision),
+        "Vigil AUC-PR": mean_and_spread(vigil.average_precision),
         "difference of AUC-PR": _difference(vigil.average_precision, plain.average_precision),
     }
 
@@ -130,20 +131,10 @@ def _difference(ours: Floats, theirs: Floats) -> float:
     return round(float(ours.mean() - theirs.mean()), 4)
 
 
-def _spread(values: Floats) -> str:
-    return f"{values.mean():.3f} ± {values.std():.3f}"
-
-
 def _same_seed_difference(X: Floats, settings: TrainSettings) -> float:
     """The largest difference of a score to scikit-learn's, both fitted to all rows in order."""
     seed = SEEDS[0]
-    ours = fit_part(
-        X.astype(np.float32),
-        trees=settings.n_estimators,
-        max_samples=settings.max_samples,
-        max_features=settings.max_features,
-        seed=seed,
-    )
+    ours = vigil_part(X, settings, seed)
     theirs = sklearn_forest(X, settings, seed)
     some = X[:_COMPARED_ROWS]
     found = CompiledForest.compile(ours).score(some)
@@ -165,17 +156,13 @@ def _as_ordered(rows: Table, settings: TrainSettings) -> dict[str, Any]:
 
 def _made_in_order(rows: Table) -> Table:
     """The labelled rows with the features that they get as `train` of an archive."""
-    with tempfile.TemporaryDirectory() as scratch:
-        file = Path(scratch) / "rows.npz"
-        np.savez(
-            file,
-            train=rows.X,
-            test=rows.X,
-            label=_labels(rows),
-        )
-        table = read_table(file, over_time=None)
-    assert table.test is not None
-    return table.test
+    _, test = read_archived(
+        rows.X,
+        rows.X,
+        _labels(rows),
+        over_time=None,
+    )
+    return test
 
 
 def adbench_ratios(rows: Rows) -> Iterator[Ratio]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,11 +12,10 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 
 from tests.bench.labelled import LabelledTelemetry
+from tests.bench.table_forests import read_archived, vigil_part
 from train.model.distances import robust_spread
-from train.model.fit import fit_part
 from train.model.forest import CompiledForest
 from train.settings import TrainSettings
-from train.table.dataset import read_table
 from vigil.arrays import Floats
 
 _COMPONENTS = 0.25  # of the variance; None: all
@@ -41,14 +38,7 @@ def vigil_forest(over_time: str | None) -> Detector:
     def score(telemetry: LabelledTelemetry, seed: int) -> DetectorScores:
         train, test = features_of(telemetry, over_time)
         settings = TrainSettings()
-        fitted = fit_part(
-            train.astype(np.float32),
-            trees=settings.n_estimators,
-            max_samples=settings.max_samples,
-            max_features=settings.max_features,
-            seed=seed,
-        )
-        forest = CompiledForest.compile(fitted)
+        forest = CompiledForest.compile(vigil_part(train, settings, seed))
         return DetectorScores(forest.score(train), forest.score(test))
 
     return score
@@ -57,17 +47,13 @@ def vigil_forest(over_time: str | None) -> Detector:
 @lru_cache(maxsize=1)
 def features_of(telemetry: LabelledTelemetry, over_time: str | None) -> tuple[Floats, Floats]:
     """Return the rows of the model to learn from and to test on, as tables are read."""
-    with tempfile.TemporaryDirectory() as scratch:
-        file = Path(scratch) / "rows.npz"
-        np.savez(
-            file,
-            train=telemetry.train,
-            test=telemetry.test,
-            label=telemetry.labels,
-        )
-        table = read_table(file, over_time=over_time)
-    assert table.test is not None
-    return table.train.X, table.test.X
+    train, test = read_archived(
+        telemetry.train,
+        telemetry.test,
+        telemetry.labels,
+        over_time=over_time,
+    )
+    return train.X, test.X
 
 
 def plain_forest(telemetry: LabelledTelemetry, seed: int) -> DetectorScores:

@@ -23,7 +23,7 @@ from tests.bench.context_quality import (
     with_means,
 )
 from tests.bench.labelled import folder
-from tests.bench.report import DOCS, Ratio, markdown, measured, write_section
+from tests.bench.report import DOCS, Ratio, markdown, mean_and_spread, measured, write_section
 from tests.bench.table_forests import label_figures, merged_scores, plain_scores
 from train.connect import connected
 from train.model.fit import fit
@@ -121,18 +121,14 @@ def _beside(name: str, table: Table, plain: Found, merged: Found) -> dict[str, A
         "rows": f"{len(table):,}",
         "features": len(table.names),
         "anomalies": f"{int(table.labels.sum()):,}",
-        "plain AUROC": _spread(plain["auroc"]),
-        "distributed AUROC": _spread(merged["auroc"]),
+        "plain AUROC": mean_and_spread(plain["auroc"]),
+        "distributed AUROC": mean_and_spread(merged["auroc"]),
         "difference": round(difference, 4),
         "bound": f"within {WITHIN}",
         "met": "yes" if abs(difference) <= WITHIN else "NO",
-        "plain average precision": _spread(plain["average_precision"]),
-        "distributed average precision": _spread(merged["average_precision"]),
+        "plain average precision": mean_and_spread(plain["average_precision"]),
+        "distributed average precision": mean_and_spread(merged["average_precision"]),
     }
-
-
-def _spread(values: Floats) -> str:
-    return f"{values.mean():.3f} ± {values.std():.3f}"
 
 
 def _found(runs: Sequence[dict[str, float]]) -> Found:

@@ -16,6 +16,8 @@ from typing import Any
 
 import psutil
 
+from vigil.arrays import Floats
+
 DOCS = Path(__file__).parent.parent.parent / "docs" / "benchmarks.md"
 PREFACE = """# Benchmarks
 
@@ -68,6 +70,11 @@ MET = {True: "yes", False: "NO", None: "-"}
 def over(above: float | None, below: float | None) -> float | None:
     """above / below, or None where one of them is missing or nothing."""
     return above / below if above and below else None
+
+
+def mean_and_spread(values: Floats) -> str:
+    """The mean of several runs, and their standard deviation."""
+    return f"{values.mean():.3f} ± {values.std():.3f}"
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from train.model.fit import fit_part, merge_forests
 from train.model.forest import CompiledForest
 from train.settings import TrainSettings
+from train.table.dataset import read_table
 from train.table.table import Table
-from vigil.arrays import Floats
+from vigil.arrays import Array, Floats
 
 
 def merged_scores(
@@ -29,16 +32,20 @@ def merged_scores(
     parts: list[IsolationForest] = []
     for rank in range(workers):
         trees = len(range(rank, settings.n_estimators, workers))
-        shard = X[order[rank::workers]].astype(np.float32)
-        part = fit_part(
-            shard,
-            trees=trees,
-            max_samples=settings.max_samples,
-            max_features=settings.max_features,
-            seed=seed + rank,
-        )
-        parts.append(part)
+        own = settings.model_copy(update={"n_estimators": trees})
+        parts.append(vigil_part(X[order[rank::workers]], own, seed + rank))
     return CompiledForest.compile(merge_forests(parts)).score(X, threads=2)
+
+
+def vigil_part(X: Floats, settings: TrainSettings, seed: int) -> IsolationForest:
+    """Return the forest that one worker of Vigil fits to these rows."""
+    return fit_part(
+        X.astype(np.float32),
+        trees=settings.n_estimators,
+        max_samples=settings.max_samples,
+        max_features=settings.max_features,
+        seed=seed,
+    )
 
 
 def plain_scores(X: Floats, settings: TrainSettings, seed: int) -> Floats:
@@ -64,3 +71,24 @@ def label_figures(table: Table, scores: Floats) -> dict[str, float]:
         "auroc": float(roc_auc_score(table.labels, scores)),
         "average_precision": float(average_precision_score(table.labels, scores)),
     }
+
+
+def read_archived(
+    train: Floats,
+    test: Floats,
+    labels: Array,
+    *,
+    over_time: str | None,
+) -> tuple[Table, Table]:
+    """Return both parts of an archive of rows in the order of time, as tables are read."""
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "rows.npz"
+        np.savez(
+            file,
+            train=train,
+            test=test,
+            label=labels,
+        )
+        table = read_table(file, over_time=over_time)
+    assert table.test is not None
+    return table.train, table.test
