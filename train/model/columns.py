@@ -8,9 +8,22 @@ from typing import Any
 
 import numpy as np
 
+from train.model.shard import Shard
 from vigil.arrays import Integers, Positions, Singles
 
 _MIN_RANGE = 1e-3  # of a column's values; narrower ones are fitted in another unit
+_FIRST_ROWS = 1000  # that are read of all columns
+
+
+def _ranges(shard: Shard) -> Singles:
+    """Ranges of the columns [d]: of a wide one, as far as some of the rows tell."""
+    some = np.linspace(0, len(shard) - 1, _FIRST_ROWS).astype(np.intp)
+    ranges = np.ptp(shard.rows(some), axis=0)
+    is_wide = ranges >= _MIN_RANGE
+    others = np.flatnonzero(~is_wide)
+    if others.size:
+        ranges[others] = np.ptp(shard.columns(others), axis=0)
+    return ranges
 
 
 def _exponents(ranges: Singles) -> Integers:
@@ -49,14 +62,14 @@ class FitColumns:
     @classmethod
     def of(
         cls,
-        X: Singles,
+        shard: Shard,
         names: Sequence[str] = (),
         *,
         may_leave_out: bool,
     ) -> FitColumns:
-        """Return those of the rows `X` [n, d]; without names they are in the order of the table."""
-        _, count = X.shape
-        ranges = np.ptp(X, axis=0)
+        """Return those of the shard [n, d]; without names they are in the order of the table."""
+        count = shard.width
+        ranges = _ranges(shard)
         is_chosen = may_leave_out and ranges.any()
         chosen = np.flatnonzero(ranges) if is_chosen else np.arange(count)
         return cls(_in_order_of_names(chosen, names), _exponents(ranges), count)

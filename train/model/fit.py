@@ -27,9 +27,11 @@ from ray.util.placement_group import PlacementGroup, placement_group_table, remo
 from sklearn.ensemble import IsolationForest
 
 from train.model.columns import FitColumns
+from train.model.grow import grow_trees
+from train.model.shard import Shard
 from train.model.skops_forest import dump_forest, load_forest
 from train.settings import TrainSettings
-from vigil.arrays import Array, Floats, Singles
+from vigil.arrays import Array, Floats, Positions
 from vigil.errors import DataError, VigilError
 from vigil.json_types import JsonObject
 
@@ -221,7 +223,8 @@ def _fit_shard(config: JsonObject) -> None:
     context = ray.train.get_context()
     rank = context.get_world_rank()
     workers = context.get_world_size()
-    rows = _shard(config, rank, workers)
+    rows: Any = ray.get(config["rows"])
+    places = _shard(config["seed"], len(rows), rank, workers)
     trees = len(range(rank, config["n_estimators"], workers))
     part = fit_part(
         rows,
@@ -230,24 +233,25 @@ def _fit_shard(config: JsonObject) -> None:
         max_features=config["max_features"],
         seed=config["seed"] + rank,
         names=config["names"],
+        places=places,
         fitted=_progress_writer(config, rank),
     )
     _report(
         part,
         rank,
-        {"rows": len(rows), "trees": trees},
+        {"rows": len(places), "trees": trees},
     )
 
 
 def _shard(
-    config: JsonObject,
+    seed: int,
+    rows: int,
     rank: int,
     workers: int,
-) -> Singles:
-    """The rows of one worker: a random share of all."""
-    rows = ray.get(config["rows"])
-    order = np.random.default_rng(config["seed"]).permutation(len(rows))
-    return rows[order[rank::workers]]
+) -> Positions:
+    """Places of the rows of one worker: a random share of all."""
+    order = np.random.default_rng(seed).permutation(rows)
+    return order[rank::workers]
 
 
 def _progress_writer(config: JsonObject, rank: int) -> TreesListener:
@@ -278,36 +282,38 @@ def fit_part(
     max_features: float,
     seed: int,
     names: Sequence[str] = (),
+    places: Positions | None = None,
     fitted: TreesListener = _ignore,
 ) -> IsolationForest:
-    """Return a forest of `trees` trees that is fitted on the shard `X` [n, d], features `names`.
+    """Return a forest of `trees` trees that is fitted on the rows `X` [n, d], features `names`.
 
-    `fitted` is told after each tenth of them how many there are; scikit-learn draws the same
-    trees as if it fitted them at once. Raises DataError when the shard has fewer than
+    places [m]: the rows of `X` that the shard has, in its order; None: all. Of a long table few
+    rows are read. `fitted` is told after each tenth of the trees how many there are. They are those
+    of scikit-learn's own fit. Raises DataError when the shard has fewer than
     `max_samples` rows: scikit-learn would silently use fewer, and parts with different
     `max_samples` cannot be merged.
     """
-    _check_rows(len(X), max_samples)
-    singles = X.astype(np.float32, copy=False)  # as scikit-learn would, each time
+    shard = Shard(X, places)
+    _check_rows(len(shard), max_samples)
     columns = FitColumns.of(
-        singles,
+        shard,
         names,
         may_leave_out=max_features == 1,
     )
-    rows = columns.take(singles)
     estimator: Any = IsolationForest
     part = estimator(
+        n_estimators=trees,
         max_samples=max_samples,
         max_features=max_features,
         random_state=seed,
         n_jobs=1,
-        warm_start=True,
     )
-    for done in _milestones(trees):
-        part.set_params(n_estimators=done).fit(rows)
-        fitted(done)
+    told = _milestones(trees)
+    for done in grow_trees(part, lambda rows: columns.take(shard.rows(rows)), len(shard)):
+        if done in told:
+            fitted(done)
     columns.restore(part)
-    return part.set_params(warm_start=False)
+    return part
 
 
 def _check_rows(rows: int, max_samples: int) -> None:
@@ -318,9 +324,9 @@ def _check_rows(rows: int, max_samples: int) -> None:
         )
 
 
-def _milestones(trees: int) -> list[int]:
+def _milestones(trees: int) -> set[int]:
     """Counts of trees after each tenth of them, rounded up."""
-    return sorted({-(-trees * tenth // _REPORTS) for tenth in range(1, _REPORTS + 1)})
+    return {-(-trees * tenth // _REPORTS) for tenth in range(1, _REPORTS + 1)}
 
 
 def merge_forests(parts: Sequence[IsolationForest]) -> IsolationForest:

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from train.model.columns import FitColumns
+from train.model.shard import Shard
 from vigil.arrays import Singles
 
 ROWS: Singles = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
 
 
 def taken(X: Singles, names: tuple[str, ...]) -> Singles:
-    return FitColumns.of(X, names, may_leave_out=True).take(X)
+    return FitColumns.of(Shard(X), names, may_leave_out=True).take(X)
 
 
 @pytest.mark.parametrize("names", [(), ("a", "b", "c")])
