@@ -140,9 +140,9 @@ def page(found: Times) -> str:
         f"{measured('score')} 100 trees of 256 rows, {FEATURES} features, the shortest call; "
         f"{found.busy:.0f} processes wanted a core before. All peers but isotree score the very "
         "forest of scikit-learn, and agree with it; isotree fits one of its own size. tl2cgen "
-        "compiles the forest to C by gcc. A fit is that of one process, as a worker does it, to rows "
-        "that lie one behind the other, as tables are read. isotree takes them by columns: turning "
-        f"them is nearly all of its time, without it is {_ms(found.fits.get(BY_COLUMNS))} ms.\n\n"
+        "compiles the forest to C by gcc. A fit is that of one process, as a worker does it, to "
+        "rows that lie one behind the other, as tables are read. isotree turns them by columns: "
+        f"where they lie so already, its fit takes {_ms(found.fits.get(BY_COLUMNS))} ms.\n\n"
         f"{markdown([ratio.row() for ratio in ratios(found)])}\n\n"
         f"{markdown(figures(found))}\n{missing}"
     )
