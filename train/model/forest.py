@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from train.model.kernels import exponents, padded_exponents, path_gains
+from train.model.kernels import (
+    BLOCK_ROWS,
+    DENSE_LEVELS,
+    exponents,
+    padded_exponents,
+    path_gains,
+)
 from vigil.arrays import Array, Floats, Integers, Positions, Singles
 from vigil.errors import BundleError
 
@@ -219,7 +225,7 @@ class CompiledForest:
         """The trees padded to perfect binary heaps; None where they are too deep."""
         lowest = self.roots.astype(np.int64)[:, None]
         levels = [lowest]
-        while self._has_splits(lowest):
+        while len(levels) <= DENSE_LEVELS + 1 or self._has_splits(lowest):
             if 2 * lowest.size > MAX_PADDED_LEAVES:
                 return None
             lowest = self._level_below(lowest)
@@ -232,11 +238,11 @@ class CompiledForest:
     def _heaps(self, levels: list[_Nodes]) -> _PaddedTrees:
         """The trees whose nodes are those [trees, 2 ** level] of each level."""
         *inner, leaves = levels
-        none = np.empty((self.trees, 0), np.int64)
+        none = levels[0]  # numbers begin at 1
         splits = np.concatenate([none, *inner], axis=1)
         features = np.maximum(self.feature[splits], 0)
         return _PaddedTrees(
-            feature=features.astype(np.uint32),
+            place=features.astype(np.uint32) * np.uint32(BLOCK_ROWS),
             threshold=self.threshold[splits],
             length=self.length[leaves],
             depth=len(inner),
@@ -266,12 +272,13 @@ class CompiledForest:
 
 
 class _PaddedTrees(NamedTuple):
-    """Trees padded to perfect binary heaps.
+    """Trees padded to perfect binary heaps: 1 is the root, below n are 2 n and 2 n + 1.
 
-    feature, threshold [trees, 2 ** depth - 1]; length [trees, 2 ** depth] of the leaves
+    place [trees, 2 ** depth]: where the values of a node's feature begin in a block of rows; of
+    the first, which is no node, as threshold; length [trees, 2 ** depth] of the leaves
     """
 
-    feature: NDArray[np.uint32]
+    place: NDArray[np.uint32]
     threshold: Singles
     length: Floats
     depth: int
