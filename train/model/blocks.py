@@ -9,7 +9,7 @@ import numpy as np
 from train.model.distances import (
     autocorrelation_time,
     correlation_shifts,
-    ks_distances,
+    ks_distance_to_rest,
     rank_correlation,
 )
 from vigil.arrays import Flags, Floats
@@ -88,8 +88,9 @@ def measure_blocks(
     varies = np.ptp(X, axis=0) > 0
     if not blocks:
         return _no_blocks(varies, expected)
+    columns = np.sort(X.T, axis=1)
     return BlockDistances(
-        ks=np.array([_block_ks(X, block.rows) for block in blocks]),
+        ks=np.array([_block_ks(columns, X[block.rows]) for block in blocks]),
         correlation_shift=np.array([_block_shift(block) for block in blocks]),
         has_long_run=_has_long_run(X, rows),
         varies=varies,
@@ -135,10 +136,11 @@ def rows_without(X: Floats, rows: int | slice) -> Floats:
     return np.delete(X, rows, axis=0)
 
 
-def _block_ks(X: Floats, block: slice) -> Floats:
-    """KS distances [d] of one block to the rows outside it."""
-    rest = rows_without(X, block)
-    return ks_distances(np.sort(rest, axis=0), X[block])
+def _block_ks(columns: Floats, block: Floats) -> Floats:
+    """KS distances [d] of one block [m, d] to the rows outside it, by the sorted columns of all."""
+    of_block = np.sort(block.T, axis=1)
+    pairs = zip(columns, of_block, strict=True)
+    return np.array([ks_distance_to_rest(whole, part) for whole, part in pairs])
 
 
 def _block(X: Floats, rows: slice) -> Block:

@@ -22,15 +22,40 @@ def ks_distances(reference: Floats, window: Floats) -> Floats:
 
 
 def ks_distance(a: Floats, b: Floats) -> float:
-    """Return the KS distance of two sorted samples.
-
-    Between two steps of `b` the other distribution only grows, so that the distance is greatest
-    at or just before a step of `b`.
-    """
+    """Return the KS distance of two sorted samples."""
     below, not_above = _counts(a, b)
-    steps = np.arange(len(b) + 1) / len(b)
-    after = steps[1:] - not_above / len(a)
-    before = below / len(a) - steps[:-1]
+    return _largest_distance(below, not_above, len(a))
+
+
+def ks_distance_to_rest(whole: Floats, part: Floats) -> float:
+    """Return the KS distance of the sorted `part` to all values of the sorted `whole` but these.
+
+    The values of `part` are among those of `whole`; the rest is counted, and never sorted.
+    """
+    below, not_above = _counts(whole, part)
+    below_in_part = np.searchsorted(part, part)
+    not_above_in_part = np.searchsorted(part, part, side="right")
+    return _largest_distance(
+        below - below_in_part,
+        not_above - not_above_in_part,
+        len(whole) - len(part),
+    )
+
+
+def _largest_distance(
+    below: NDArray[np.intp],
+    not_above: NDArray[np.intp],
+    n: int,
+) -> float:
+    """Return the KS distance of a sorted sample [m] to one of `n` values, by how many of these
+    are below each value [m], and how many are not above it.
+
+    Between two steps of the first the other distribution only grows, so that the distance is
+    greatest at or just before a step.
+    """
+    steps = np.arange(len(below) + 1) / len(below)
+    after = steps[1:] - not_above / n
+    before = below / n - steps[:-1]
     return float(max(after.max(), before.max()))
 
 

@@ -34,6 +34,19 @@ def test_ks_distances_are_those_of_scipy(samples: Floats, choice: st.DataObject)
     )
 
 
+@settings(max_examples=50, deadline=None)
+@given(hnp.arrays(float, st.integers(2, 40), elements=values), st.data())
+def test_the_distance_to_the_rest_is_that_to_the_rows_outside(
+    whole: Floats, choice: st.DataObject
+) -> None:
+    size = choice.draw(st.integers(1, len(whole) - 1))
+    first = choice.draw(st.integers(0, len(whole) - size))
+    part = np.sort(whole[first : first + size])
+    rest = np.sort(np.delete(whole, slice(first, first + size)))
+    found = distances.ks_distance_to_rest(np.sort(whole), part)
+    assert found == distances.ks_distance(rest, part)
+
+
 @pytest.mark.parametrize("memory", [0.0, 0.5, 0.9])
 def test_the_memory_of_a_stream_is_found(memory: float) -> None:
     """The autocorrelation at lag k is 2/pi asin(memory**k).
