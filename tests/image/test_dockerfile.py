@@ -73,9 +73,13 @@ def test_nothing_else_reaches_a_build() -> None:
     assert not let_through("serve/console/__pycache__/x.pyc")
 
 
-def test_libraries_depend_on_the_exported_list_alone() -> None:
+def test_libraries_depend_on_the_exported_list_and_on_what_is_taken_out_alone() -> None:
     libraries = stages()["libraries"]
-    assert [step.origin for step in libraries.of("COPY")] == ["requirements"]
+    copied = [(step.origin, step.words[:-1]) for step in libraries.of("COPY")]
+    assert copied == [
+        ("requirements", ["/build/requirements.txt"]),
+        (None, ["infra/trim_libraries.py"]),
+    ]
     assert "--require-hashes" in libraries.of("RUN")[0].rest
     runs = [step.rest for stage in stages().values() for step in stage.of("RUN")]
     assert not any("uv sync" in run for run in runs)  # it would ask the addresses of the lock file
