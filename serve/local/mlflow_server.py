@@ -68,14 +68,5 @@ def mlflow_server(home: Home, port: int) -> Iterator[None]:
 
 
 def _server_command(home: Home, port: int) -> list[str]:
-    options = {
-        "--host": "127.0.0.1",
-        "--port": str(port),
-        "--workers": "1",
-        "--backend-store-uri": home.database_uri,
-        "--default-artifact-root": home.artifacts.as_uri(),
-    }
-    command = [sys.executable, "-m", "mlflow", "server"]
-    for option, value in options.items():
-        command += [option, value]
-    return [*command, "--no-serve-artifacts"]
+    module = "serve.local.mlflow_process"
+    return [sys.executable, "-m", module, str(port), home.database_uri, home.artifacts.as_uri()]

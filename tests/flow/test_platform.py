@@ -7,14 +7,12 @@ import os
 import re
 import signal
 import urllib.request
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
 
 from infra.dashboards.metric_names import HAPROXY_METRICS
@@ -23,6 +21,8 @@ from tests.running import Vigil, eventually
 from train.table.dataset import read_table
 
 pytestmark = pytest.mark.platform
+
+MLFLOW = "serve.local.mlflow_process"
 
 
 def serves(vigil: Vigil, version: str) -> bool:
@@ -261,11 +261,10 @@ def test_survives_killed_replica_monitor_and_mlflow(platform: Vigil) -> None:
         pids = {r["pid"] for r in before["replicas"]}
         os.kill(min(pids), signal.SIGKILL)
         eventually(lambda: (found := platform.replicas()) and min(pids) not in found)
-        killed = [*platform.processes("ServeReplica:drift"), *platform.processes("mlflow server")]
-        for process in killed:
-            with suppress(psutil.NoSuchProcess):  # MLflow's workers may go with their parent
-                process.kill()
-        eventually(lambda: set(platform.processes("mlflow server")) - set(killed))
+        (tracking,) = platform.processes(MLFLOW)
+        for process in [*platform.processes("ServeReplica:drift"), tracking]:
+            process.kill()
+        eventually(lambda: set(platform.processes(MLFLOW)) - {tracking})
         out, err = stream.communicate(timeout=120)
     tally = json.loads(out)
     assert tally["requests"] == 2000, err

@@ -45,6 +45,13 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield found
 
 
+def test_the_server_of_a_platform_answers_to_names_of_this_machine_alone(url: str) -> None:
+    address = f"{url}/api/2.0/mlflow/experiments/search?max_results=1"
+    foreign = {"Host": "rebound.example.com"}
+    assert http.request("GET", address, timeout_s=5.0).status_code == 200
+    assert http.request("GET", address, timeout_s=5.0, headers=foreign).status_code == 403
+
+
 @pytest.fixture(scope="module")
 def registry(url: str) -> Registry:
     return Registry(url, f"vigil-{uuid.uuid4().hex}")

@@ -1,0 +1,42 @@
+"""An MLflow server of this machine: `python -m serve.local.mlflow_process PORT DATABASE ARTIFACTS`.
+
+`mlflow server` imports all of MLflow, starts its workers as children that import it again, and
+stays beside them with what it has imported (200 MB). Here the one worker is the process itself.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def serve_mlflow(
+    port: int,
+    database: str,
+    artifacts: str,
+) -> None:
+    """Serve the store at the URL `database` on 127.0.0.1 until SIGTERM.
+
+    `artifacts` is the URL of the folder below which experiments keep their files; clients read and
+    write there themselves.
+    """
+    # First: where uvicorn has been imported, MLflow knows that it is a server, and refuses requests
+    # by other names than this machine's own.
+    import uvicorn
+    from mlflow.server import constants, handlers
+
+    # MLflow's server finds its store by these; its own command sets them for its workers, too.
+    os.environ[constants.BACKEND_STORE_URI_ENV_VAR] = database
+    os.environ[constants.REGISTRY_STORE_URI_ENV_VAR] = database
+    os.environ[constants.ARTIFACT_ROOT_ENV_VAR] = artifacts
+    handlers.initialize_backend_stores(database, database, artifacts)
+    uvicorn.run(
+        "mlflow.server.fastapi_app:app",
+        host="127.0.0.1",
+        port=port,
+    )
+
+
+if __name__ == "__main__":
+    _, given_port, given_database, given_artifacts = sys.argv
+    serve_mlflow(int(given_port), given_database, given_artifacts)
