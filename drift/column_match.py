@@ -13,7 +13,6 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from train.model.column_costs import (
     ORDERED,
@@ -194,6 +193,8 @@ class _Exchanges:
 
     def found(self) -> NDArray[np.int64]:
         """Return for each place [s] the column that is there, or -1 where it is its own."""
+        from scipy.optimize import linear_sum_assignment  # 15 MB, for swapped columns
+
         _, assigned = linear_sum_assignment(self.costs + self._penalties)
         found = np.full(len(assigned), -1)
         for cycle in _cycles(assigned):

@@ -6,7 +6,6 @@ from collections import deque
 from typing import Any
 
 import numpy as np
-from scipy.stats import kendalltau
 
 from serve.model.report import ShadowReport
 from vigil.arrays import Floats
@@ -135,6 +134,8 @@ class ShadowEvidence:
 
 def compare_ranks(champion: Floats, challenger: Floats) -> RankAgreement:
     """Return Kendall's tau of two models' scores [n], and how far their top rows are the same."""
+    from scipy.stats import kendalltau  # 35 MB, for whoever compares two models
+
     tau: Any = kendalltau(champion, challenger)
     return {
         "kendall_tau": _finite(tau.statistic),

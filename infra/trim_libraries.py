@@ -6,11 +6,14 @@ nothing but the standard library, for it runs before anything is installed.
 
 from __future__ import annotations
 
+import compileall
+import re
 import shutil
 import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from py_compile import PycInvalidationMode
 from typing import BinaryIO
 
 # Below site-packages. One that fits nothing ends the build: an upgrade has moved something.
@@ -61,6 +64,35 @@ AWS_SERVICES = frozenset(
         "sts",
     }
 )
+# The largest libraries whose Python is run as bytecode alone, without its source: a traceback names
+# file and line, but does not show the line. Not one that reads its own source, as anyio does, or
+# whose files Ray starts by their paths.
+WITHOUT_SOURCE = (
+    "aiohttp",
+    "botocore",
+    "graphql",
+    "matplotlib",
+    "mcp",
+    "mlflow",
+    "narwhals",
+    "numpy",
+    "opentelemetry",
+    "pandas",
+    "PIL",
+    "pydantic",
+    "pygments",
+    "ray/data",
+    "ray/serve",
+    "ray/train",
+    "ray/tune",
+    "scipy",
+    "sklearn",
+    "sqlalchemy",
+    "wcwidth",
+    "websockets",
+    "werkzeug",
+)
+_READ_AS_FILES = re.compile("migrations/")  # of MLflow's databases, by alembic
 _ELF_64 = b"\x7fELF\x02\x01"
 _HEADER_BYTES = 64
 
@@ -77,6 +109,8 @@ def trim(environment: Path) -> int:
     before = _bytes_in(environment)
     for packages in environment.glob("lib/python*/site-packages"):
         remove_unused(packages)
+        for name in WITHOUT_SOURCE:
+            replace_source(packages / name)
     for file in _files(environment):
         cut_symbols(file)
     return before - _bytes_in(environment)
@@ -105,6 +139,21 @@ def fitting(packages: Path, patterns: tuple[str, ...] = UNUSED) -> list[Path]:
             raise NothingFits(f"nothing in {packages} fits {pattern}: take it out of the list")
         found += fits
     return found
+
+
+def replace_source(package: Path) -> None:
+    """Put bytecode in the place of a package's source, where Python imports it from, too."""
+    compileall.compile_dir(
+        package,
+        rx=_READ_AS_FILES,
+        quiet=1,
+        legacy=True,  # beside the source, not in __pycache__
+        workers=0,
+        invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
+    )
+    for source in package.rglob("*.py"):
+        if source.with_suffix(".pyc").exists():
+            source.unlink()
 
 
 def _remove(paths: list[Path]) -> None:

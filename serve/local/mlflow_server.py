@@ -68,5 +68,5 @@ def mlflow_server(home: Home, port: int) -> Iterator[None]:
 
 
 def _server_command(home: Home, port: int) -> list[str]:
-    module = "serve.local.mlflow_process"
+    module = "train.registry.mlflow_process"
     return [sys.executable, "-m", module, str(port), home.database_uri, home.artifacts.as_uri()]

@@ -95,7 +95,7 @@ def ray_node(
     """A Ray of this machine for the length of a block, with `reserved` CPUs; its GCS address."""
     import ray  # reads its environment when it is imported
 
-    with _agent_on(ports.agent):
+    with _node_of_this_machine(ports.agent):
         start_local_ray(
             reserved=reserved,
             objects=OBJECT_STORE_BYTES,
@@ -113,18 +113,25 @@ def ray_node(
 
 
 @contextmanager
-def _agent_on(port: int) -> Iterator[None]:
-    """Ray's agent, which starts jobs, listens on `port` in what is started within the block.
+def _node_of_this_machine(agent_port: int) -> Iterator[None]:
+    """What is started within the block is a node for one machine, with its agent on `agent_port`.
 
-    `ray.init` has no argument for it, and all would take one port: of two platforms on a machine
-    only the first could train. `ray start` has one, but also makes its cluster the one that every
-    other `ray.init()` of the machine connects to.
+    `ray.init` has no arguments for that. Ray's agent, which starts jobs, would take one port for
+    all: of two platforms on a machine only the first could train. `ray start` has an option for
+    it, but also makes its cluster the one that every other `ray.init()` of the machine connects to.
+    Ray's autoscaler has no machines to add, and its log monitor is for drivers that print what
+    workers say: Vigil's do not (`log_to_driver=False`). Each takes 50 MB.
     """
     from ray._private.parameter import RayParams
 
     initialize: Any = RayParams.__init__
-    with_port = partialmethod(initialize, dashboard_agent_listen_port=port)
-    RayParams.__init__ = with_port  # type: ignore[method-assign,assignment]
+    for_one_machine = partialmethod(
+        initialize,
+        dashboard_agent_listen_port=agent_port,
+        no_monitor=True,
+        include_log_monitor=False,
+    )
+    RayParams.__init__ = for_one_machine  # type: ignore[method-assign,assignment]
     try:
         yield
     finally:

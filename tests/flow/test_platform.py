@@ -22,7 +22,7 @@ from train.table.dataset import read_table
 
 pytestmark = pytest.mark.platform
 
-MLFLOW = "serve.local.mlflow_process"
+MLFLOW = "train.registry.mlflow_process"
 
 
 def serves(vigil: Vigil, version: str) -> bool:

@@ -23,6 +23,7 @@ from tests.image.containers import (
 )
 from tests.image.dockerfile import ROOT
 from tests.image.test_dockerfile import from_context, last, variables
+from tests.image.test_trim_libraries import STARTED, in_image
 from tests.running import eventually
 
 pytestmark = pytest.mark.timeout(1200)
@@ -40,6 +41,7 @@ for name in ("purelib", "stdlib"):
         if not pathlib.Path(importlib.util.cache_from_source(file)).exists():
             print(file)
 """
+IMPORT = "import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]"
 # Leaves an orphan that ends at once; prints how many zombies there are when it should be reaped.
 ORPHAN = """
 import os, pathlib, time
@@ -95,6 +97,11 @@ def test_it_runs_without_rights_and_says_what_it_can() -> None:
 def test_every_module_has_its_bytecode() -> None:
     bare = run("python", "-c", BARE).split()
     assert [file for file in bare if "/lib2to3/" not in file] == []
+
+
+@needs_image
+def test_all_that_it_runs_can_be_imported() -> None:
+    run("python", "-W", "ignore", "-c", IMPORT, *in_image(), *STARTED)
 
 
 @needs_image

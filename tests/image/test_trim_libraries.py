@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from infra.trim_libraries import NothingFits, cut_symbols, remove_unused
+from infra.trim_libraries import NothingFits, cut_symbols, remove_unused, replace_source
 from tests.image.dockerfile import ROOT, stages
 from tests.test_tree import ROOM_FILES, name_of
 
@@ -118,3 +118,16 @@ def test_other_files_stay_as_they_are(tmp_path: Path) -> None:
     file.write_bytes(b"\x7fELF is not enough\n" * 9)
     cut_symbols(file)
     assert file.read_bytes() == b"\x7fELF is not enough\n" * 9
+
+
+def test_bytecode_stands_for_source_but_not_for_what_is_read_as_a_file(tmp_path: Path) -> None:
+    read, ran = tmp_path / "package" / "migrations" / "first.py", tmp_path / "package" / "ran.py"
+    read.parent.mkdir(parents=True)
+    read.write_text("")
+    ran.write_text("def place():\n    return __file__\n")
+    replace_source(tmp_path / "package")
+    assert read.exists()
+    assert not ran.exists()
+    code = "import package.ran as r; print(r.place(), r.place.__code__.co_filename)"
+    said = subprocess.check_output([sys.executable, "-c", code], cwd=tmp_path, text=True)
+    assert said.split() == [str(ran.with_suffix(".pyc")), str(ran)]

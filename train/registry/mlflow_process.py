@@ -1,4 +1,4 @@
-"""An MLflow server of this machine: `python -m serve.local.mlflow_process PORT DATABASE ARTIFACTS`.
+"""An MLflow server of one machine: `python -m train.registry.mlflow_process PORT STORE ARTIFACTS`.
 
 `mlflow server` imports all of MLflow, starts its workers as children that import it again, and
 stays beside them with what it has imported (200 MB). Here the one worker is the process itself.
