@@ -119,8 +119,8 @@ def _node_of_this_machine(agent_port: int) -> Iterator[None]:
     `ray.init` has no arguments for that. Ray's agent, which starts jobs, would take one port for
     all: of two platforms on a machine only the first could train. `ray start` has an option for
     it, but also makes its cluster the one that every other `ray.init()` of the machine connects to.
-    Ray's autoscaler has no machines to add, and its log monitor is for drivers that print what
-    workers say: Vigil's do not (`log_to_driver=False`). Each takes 50 MB.
+    Ray's log monitor, of 50 MB, is for drivers that print what workers say: Vigil's do not
+    (`log_to_driver=False`). The autoscaler's monitor stays, for the dashboard shows what it says.
     """
     from ray._private.parameter import RayParams
 
@@ -128,7 +128,6 @@ def _node_of_this_machine(agent_port: int) -> Iterator[None]:
     for_one_machine = partialmethod(
         initialize,
         dashboard_agent_listen_port=agent_port,
-        no_monitor=True,
         include_log_monitor=False,
     )
     RayParams.__init__ = for_one_machine  # type: ignore[method-assign,assignment]
