@@ -25,10 +25,10 @@ def share_interval(
 
     Source: Wilson, Probable inference, 1927; as scipy computes it.
     """
-    from scipy.stats import binomtest  # it takes long to import, and few need it
-
     if trials == 0:
         return Interval(0.0, 1.0)
+    from scipy.stats import binomtest  # 35 MB, and few need it
+
     bounds = binomtest(hits, trials).proportion_ci(level, method="wilson")
     return Interval(float(bounds.low), float(bounds.high))
 
