@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -26,8 +27,7 @@ _CHARSET = re.compile(rb""";\s*charset\s*=\s*["']?([A-Za-z0-9._:+-]{1,40})""", r
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")
 
 
-@dataclass(slots=True)
-class Request:
+class Request(msgspec.Struct):
     """One HTTP request.
 
     `model_name` and `model_version` are those of an Open Inference path, `incident_id` that of a
@@ -45,7 +45,7 @@ class Request:
     model_version: str | None = None
     caller: Caller | None = None
     observation: RequestObservation | None = None
-    began: float = field(default_factory=time.perf_counter)
+    began: float = msgspec.field(default_factory=time.perf_counter)
 
     @property
     def request_id(self) -> str:
@@ -58,8 +58,7 @@ class Request:
     @property
     def content_type(self) -> str:
         """The media type in lower case, without parameters; empty when there is none."""
-        header = self.headers.get(b"content-type", b"").decode("latin-1")
-        return header.partition(";")[0].strip().lower()
+        return _media_type(self.headers.get(b"content-type", b""))
 
     @property
     def query(self) -> str:
@@ -89,6 +88,11 @@ class Request:
     def log_fields(self) -> dict[str, str | None]:
         """Fields that identify the request in a log line."""
         return {"request_id": self.request_id, "trace_id": self.trace_id}
+
+
+@lru_cache(maxsize=64)  # clients send few different ones, and each is read several times
+def _media_type(header: bytes) -> str:
+    return header.decode("latin-1").partition(";")[0].strip().lower()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from ray.serve.schema import ServeDeploySchema
 from drift.settings import DriftSettings
 from serve.applications import platform_config, ray_process_environment
 from serve.http.infer_messages import add_open_inference
-from serve.http.line_door import middlewares
+from serve.http.door import middlewares
 from serve.local.keys import keys
 from serve.settings import ServeSettings
 from serve.stream.app import by_lag
