@@ -19,7 +19,7 @@ from ray.serve.exceptions import RayServeException
 from starlette.middleware import Middleware
 
 from serve.http.messages import LINES_TYPE, Asgi, Headers, Message, Receive, Send
-from serve.http.one_write import in_one_write
+from serve.http.one_write import AnswerQueue
 
 SMALL_BYTES = 16 * 1024  # a body of so much has come with its head, or right behind it
 _SMALL_DIGITS = len(str(SMALL_BYTES))
@@ -32,11 +32,12 @@ _HINTS: Headers = (
 
 
 class Door:
-    """Sets the headers; a timeout of the client's own stays. Answers leave in one write."""
+    """Sets the headers; a timeout of the client's own stays. Answers leave together."""
 
     def __init__(self, app: Asgi, in_replica: bool) -> None:
         self._app = app
         self._in_replica = in_replica
+        self._queue = AnswerQueue()
 
     async def __call__(
         self,
@@ -48,7 +49,7 @@ class Door:
             headers = dict(scope["headers"])
             if _is_stream(headers) or (self._in_replica and _is_small(scope, headers)):
                 scope = {**scope, "headers": [*scope["headers"], *_hints(headers)]}
-            send = in_one_write(send)
+            send = self._queue.hold(send)
         await self._app(
             scope,
             receive,

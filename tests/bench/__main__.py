@@ -217,6 +217,7 @@ def _serving(seconds: float, write_docs: bool, as_json: bool) -> dict[str, Any]:
     found = serving.run(seconds)
     if write_docs:
         report.write_section(report.DOCS, "Serving", serving.page(found))
+        serving.FLAMES_SVG.write_text(found.flames)
     _tables(as_json, serving.figures(found), [ratio.row() for ratio in serving.ratios(found)])
     return serving.to_json(found)
 

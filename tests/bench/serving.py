@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 
 from tests.bench import peer_processes, under_test
+from tests.bench.flame import SAMPLES_A_SECOND, flame_graph
 from tests.bench.load import Load, LoadFailed, measure, request
 from tests.bench.peer_processes import Model, Peer
 from tests.bench.peers import PeerUnavailable
 from tests.bench.report import Ratio, machine, markdown, over
 from tests.bench.under_test import UnderTest
+from tests.running import ROOT
 from vigil.arrays import Floats
 from vigil.terminal import say
 
@@ -30,9 +32,12 @@ SINGLE, BATCH = "1 row", f"{BATCH_ROWS} rows"
 SINGLE_CONNECTIONS, BATCH_CONNECTIONS = 16, 4
 ROUNDS = 3
 IDLE_S = 5.0
+FLAMES_SVG = ROOT / "docs" / "images" / "replica-flames.svg"
+UNWATCHED_HEADERS = [("x-request-disconnect-disabled", "?1"), ("x-request-timeout-seconds", "0")]
 V2_PATH = "/v2/models/vigil/infer"
-NOTHING, VIGIL, JSON, BINARY = (
+NOTHING, NOTHING_WATCHED, VIGIL, JSON, BINARY = (
     "do-nothing Serve handler",
+    "do-nothing Serve handler, its clients watched",
     "Vigil /predict",
     "Vigil /v2 JSON",
     "Vigil /v2 binary",
@@ -58,6 +63,7 @@ class Found:
     missing: dict[str, str] = field(default_factory=dict)
     replica: dict[str, float] = field(default_factory=dict)
     load_before: float = 0.0  # processes that wanted a core, of whoever else uses the machine
+    flames: str = ""  # of a replica that scores one row a request, as SVG
 
     def add(self, rows: str, server: str, load: Load) -> None:
         say(
@@ -96,8 +102,9 @@ def ratios(found: Found) -> list[Ratio]:
     def rates(rows: str, ours: str, theirs: str) -> float | None:
         return over(found.rate(rows, ours), found.rate(rows, theirs))
 
-    ours, nothing = (
-        found.middle(SINGLE, server, lambda load: load.p50_ms) for server in (VIGIL, NOTHING)
+    ours, nothing, by_default = (
+        found.middle(SINGLE, server, lambda load: load.p50_ms)
+        for server in (VIGIL, NOTHING, NOTHING_WATCHED)
     )
     plain, mlserver = (
         rates(SINGLE, beside(VIGIL, FASTAPI), FASTAPI),
@@ -108,11 +115,22 @@ def ratios(found: Found) -> list[Ratio]:
         Ratio(
             "1 row, 16 connections: requests/s of Vigil over the do-nothing handler",
             rates(SINGLE, VIGIL, NOTHING),
-            0.9,
+            0.8,
+        ),
+        Ratio(
+            "1 row, 16 connections: the same over one whose clients Serve watches, as by default",
+            rates(SINGLE, VIGIL, NOTHING_WATCHED),
+            0.8,
         ),
         Ratio(
             "1 row, 16 connections: p50 of Vigil over the do-nothing handler",
             over(ours, nothing),
+            1.15,
+            at_least=False,
+        ),
+        Ratio(
+            "1 row, 16 connections: the same over one whose clients Serve watches",
+            over(ours, by_default),
             1.15,
             at_least=False,
         ),
@@ -204,7 +222,11 @@ def run(seconds: float) -> Found:
         with under_test.vigil(folder / "home", folder / "rows.npz") as running:
             model = _logged_model(folder, running)
             found.replica["idle_cpu"] = running.cpu(IDLE_S)
-            predict = {VIGIL: _predict("/predict", singles), NOTHING: _predict("/nothing", singles)}
+            predict = {
+                VIGIL: _predict("/predict", singles),
+                NOTHING: _predict("/nothing", singles, UNWATCHED_HEADERS),
+                NOTHING_WATCHED: _predict("/nothing", singles),
+            }
             v2 = {
                 JSON: [_v2(rows) for rows in batches],
                 BINARY: [_v2_binary(rows) for rows in batches],
@@ -222,6 +244,7 @@ def run(seconds: float) -> Found:
                 seconds / 2,
             )
             measure_capture(found, running, predict[VIGIL], seconds / 2)
+            draw_flames(found, folder / "flames.svg", running, predict[VIGIL], seconds=seconds)
             measure_peers(found, model, running, (singles, batches), seconds / 2)
             measure_replica(found, running, singles[0])  # last: it adds a second one
     return found
@@ -296,6 +319,27 @@ def measure_capture(
     running.capture(1.0)
 
 
+def draw_flames(
+    found: Found,
+    svg: Path,
+    running: UnderTest,
+    messages: list[bytes],
+    *,
+    seconds: float,
+) -> None:
+    """Where the time of a replica goes under one row a request."""
+    replica = running.detectors()[0].pid
+    title = "What holds the interpreter of a replica: one row a request"
+    with flame_graph(
+        replica,
+        seconds,
+        svg,
+        title=title,
+    ):
+        measure(running.port, messages, connections=SINGLE_CONNECTIONS, seconds=seconds)
+    found.flames = svg.read_text()
+
+
 def measure_replica(found: Found, running: UnderTest, row: Rows) -> None:
     """The memory of the replica that has carried the load, then the start of a second one."""
     memory = running.detectors()[0].memory_full_info()
@@ -323,8 +367,9 @@ def _logged_model(folder: Path, running: UnderTest) -> Model:
     return Model(folder / "forest.joblib", copy)
 
 
-def _predict(path: str, rows: Rows) -> list[bytes]:
-    return [request(path, json.dumps({"features": row.tolist()}).encode()) for row in rows]
+def _predict(path: str, rows: Rows, headers: Sequence[tuple[str, str]] = ()) -> list[bytes]:
+    bodies = (json.dumps({"features": row.tolist()}).encode() for row in rows)
+    return [request(path, body, headers) for body in bodies]
 
 
 def _invocation(rows: Rows) -> bytes:
@@ -375,7 +420,9 @@ generator shares the cores with what it measures. {ROUNDS} rounds, medians. What
 turns within a round, as the machine may be busy with other work: its load average was
 {found.load_before:.1f} before the run. Vigil and the do-nothing handler run on one platform, one
 replica each, in HAProxy and throughput mode; each peer in its own environment, with its default
-of one worker, at the niceness that Ray gives its workers. The platform stays up beside the peers
+of one worker, at the niceness that Ray gives its workers. Vigil tells Serve not to watch the clients
+of small requests (serve/http/door.py); the do-nothing handler is told the same by its clients, and
+measured without that as well. The platform stays up beside the peers
 and takes {found.replica.get("idle_cpu", 0):.0%} of a core when idle. One row a request over
 {SINGLE_CONNECTIONS} connections, {BATCH_ROWS} rows over {BATCH_CONNECTIONS}; a warm-up goes
 before each run.
@@ -385,6 +432,11 @@ its own, not shared with other processes). A new one gave its first answer
 {replica.get("replica")} s after its process took the replica's name, which is when Ray has handed
 it over; {replica.get("process")} s after that process was forked; {replica.get("asked")} s after
 a second replica was asked for. The answer is taken from the new replica's own port.
+
+![Flame graph of a replica that scores one row a request](images/{FLAMES_SVG.name})
+
+The flame graph is of another {SINGLE} run, {SAMPLES_A_SECOND} samples a second of what holds the
+interpreter: open the picture by itself to search and zoom.
 """
 
 

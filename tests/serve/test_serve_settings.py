@@ -18,8 +18,8 @@ from ray.serve.schema import ServeDeploySchema
 
 from drift.settings import DriftSettings
 from serve.applications import platform_config, ray_process_environment
-from serve.http.infer_messages import add_open_inference
 from serve.http.door import middlewares
+from serve.http.infer_messages import add_open_inference
 from serve.local.keys import keys
 from serve.settings import ServeSettings
 from serve.stream.app import by_lag

@@ -13,7 +13,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from serve.http.door import Door
-from serve.http.one_write import in_one_write
+from serve.http.one_write import AnswerQueue
 from tests.running import eventually, free_port
 
 START = "http.response.start"
@@ -33,6 +33,9 @@ class Wire:
         self.writes: list[bytes] = []
         self.is_closed = False
 
+    def is_closing(self) -> bool:
+        return self.is_closed
+
     def write(self, data: bytes) -> None:
         assert not self.is_closed
         self.writes.append(data)
@@ -44,9 +47,9 @@ class Wire:
         self.is_closed = True
 
 
-async def sent(*messages: dict[str, Any], keep_alive: bool = True) -> Sent:
-    wire: Any = Wire()
-    cycle = RequestResponseCycle(
+def cycle_of(wire: Any, **options: Any) -> RequestResponseCycle:
+    """uvicorn's part of one request."""
+    return RequestResponseCycle(
         scope={"type": "http", "method": "POST"},  # type: ignore[typeddict-item]
         transport=wire,
         flow=FlowControl(wire),
@@ -55,13 +58,18 @@ async def sent(*messages: dict[str, Any], keep_alive: bool = True) -> Sent:
         access_log=False,
         default_headers=[],
         message_event=asyncio.Event(),
-        expect_100_continue=False,
-        keep_alive=keep_alive,
         on_response=lambda: None,
+        **{"keep_alive": True, "expect_100_continue": False, **options},
     )
-    send: Any = in_one_write(cycle.send)  # type: ignore[arg-type]
+
+
+async def sent(*messages: dict[str, Any], keep_alive: bool = True) -> Sent:
+    wire = Wire()
+    queue = AnswerQueue()
+    send: Any = queue.hold(cycle_of(wire, keep_alive=keep_alive).send)  # type: ignore[arg-type]
     for message in messages:
         await send(message)
+    await asyncio.sleep(0)
     return Sent(wire.writes, wire.is_closed)
 
 
@@ -95,11 +103,60 @@ async def test_later_parts_of_a_known_length_follow() -> None:
     assert answer.writes[1] == b"b"
 
 
+async def test_answers_of_one_turn_leave_at_its_end() -> None:
+    queue = AnswerQueue()
+    wires = [Wire(), Wire()]
+    for wire in wires:
+        send: Any = queue.hold(cycle_of(wire).send)  # type: ignore[arg-type]
+        await send(head((b"content-length", b"2")))
+        await send(part(b"{}"))
+    assert [wire.writes for wire in wires] == [[], []]
+    await asyncio.sleep(0)
+    assert [len(wire.writes) for wire in wires] == [1, 1]
+
+
+async def test_an_interim_answer_does_not_overtake_what_waits() -> None:
+    queue = AnswerQueue()
+    wire = Wire()
+    first: Any = queue.hold(cycle_of(wire).send)  # type: ignore[arg-type]
+    await first(head((b"content-length", b"2")))
+    await first(part(b"{}"))
+    assert wire.writes == []
+    queue.hold(cycle_of(wire, expect_100_continue=True).send)  # type: ignore[arg-type]
+    assert len(wire.writes) == 1
+
+
+async def test_an_answer_in_parts_does_not_overtake_what_waits() -> None:
+    queue = AnswerQueue()
+    wire = Wire()
+    first: Any = queue.hold(cycle_of(wire).send)  # type: ignore[arg-type]
+    await first(head((b"content-length", b"2")))
+    await first(part(b"{}"))
+    second: Any = queue.hold(cycle_of(wire).send)  # type: ignore[arg-type]
+    await second(head())
+    assert wire.writes[0].endswith(b"{}")
+    assert wire.writes[1].startswith(b"HTTP/1.1 200")
+
+
+async def test_an_answer_to_a_client_that_went_away_is_let_go() -> None:
+    queue = AnswerQueue()
+    gone = Wire()
+    here = Wire()
+    for wire in (gone, here):
+        send: Any = queue.hold(cycle_of(wire).send)  # type: ignore[arg-type]
+        await send(head((b"content-length", b"2")))
+        await send(part(b"{}"))
+    gone.close()
+    await asyncio.sleep(0)
+    assert gone.writes == []
+    assert len(here.writes) == 1
+
+
 async def test_another_server_is_left_alone() -> None:
     async def send(message: Any) -> None:
         raise NotImplementedError
 
-    assert in_one_write(send) is send
+    assert AnswerQueue().hold(send) is send
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
