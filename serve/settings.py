@@ -86,7 +86,8 @@ class ServeSettings(RoomSettings):
     request_timeout_s: float = setting(
         30.0,
         Effect.SECOND_CLUSTER,
-        "longest time a request may take; a client asks for less with x-request-timeout-seconds",
+        "longest time a request may take (one whose body is small ends by body_timeout_s and "
+        "context_timeout_s); a client asks for less with x-request-timeout-seconds",
         gt=0,
     )
     body_timeout_s: float = setting(

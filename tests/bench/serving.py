@@ -420,10 +420,10 @@ generator shares the cores with what it measures. {ROUNDS} rounds, medians. What
 turns within a round, as the machine may be busy with other work: its load average was
 {found.load_before:.1f} before the run. Vigil and the do-nothing handler run on one platform, one
 replica each, in HAProxy and throughput mode; each peer in its own environment, with its default
-of one worker, at the niceness that Ray gives its workers. Vigil tells Serve not to watch the clients
-of small requests (serve/http/door.py); the do-nothing handler is told the same by its clients, and
-measured without that as well. The platform stays up beside the peers
-and takes {found.replica.get("idle_cpu", 0):.0%} of a core when idle. One row a request over
+of one worker, at the niceness that Ray gives its workers. Vigil tells Serve not to watch the
+clients of small requests (serve/http/door.py); the do-nothing handler is told the same by its
+clients, and measured without that as well. The platform stays up beside the peers and takes
+{found.replica.get("idle_cpu", 0):.0%} of a core when idle. One row a request over
 {SINGLE_CONNECTIONS} connections, {BATCH_ROWS} rows over {BATCH_CONNECTIONS}; a warm-up goes
 before each run.
 
