@@ -60,6 +60,8 @@ def test_names_are_utf_8_whatever_the_locale_says(tmp_path: Path, locale: dict[s
         # Commands that ask a service or the registry.
         ("import train.versions_cli", {"mlflow", "ray", "pandas", "scipy.stats"}),
         ("import drift.incidents.cli", {"numpy", "ray", "pandas", "sqlalchemy"}),
+        # `vigil train` where a platform runs: its job imports the rest.
+        ("import train.connect, train.submit", {"mlflow", "sklearn", "matplotlib", "ray.train"}),
         # A replica, and each megabyte in it is there as often as there are replicas.
         ("import serve.http.app", {"mlflow", "scipy.stats", "sklearn", "boto3", "sqlalchemy"}),
     ],
@@ -73,6 +75,21 @@ def test_what_is_not_needed_is_not_imported(program: str, absent: set[str]) -> N
         check=True,
     )
     assert done.stdout.split() == []
+
+
+def test_nothing_is_searched_for_garbage_at_the_end(tmp_path: Path) -> None:
+    program = (
+        "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count() > 0)); "
+        "from vigil.__main__ import main; main(['keys', 'list', '--json'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"VIGIL_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split()[-1] == "True"
 
 
 def test_each_command_is_where_the_list_says() -> None:

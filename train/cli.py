@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -97,29 +98,75 @@ def train_version(
 
     Inside such a job it is this process. One without a platform has a Ray of its own.
     """
-    from train.connect import connected, open_registry
-    from train.job import run_job
-    from train.submit import JOB_SERVER_TIMEOUT_S, Jobs, train_in_job
-
-    registry = open_registry(home, settings)
     platform = home.platform()
     url = settings.jobs_url or (platform.dashboard_url if platform else None)
     if url is not None and not inside_job():
-        submitted = spec if settings.jobs_url else spec.absolute()
-        server = Jobs(url, JOB_SERVER_TIMEOUT_S)
-        return train_in_job(
-            server,
-            submitted,
-            settings.environment,
-            registry,
-            listener,
-        )
-    listener("starting Ray" if platform is None else "connecting to Ray")
-    with connected(platform.ray_address if platform else None):
-        return run_job(
+        return _train_in_job(
             spec,
             settings,
-            registry,
             home,
             listener,
+            url=url,
         )
+    listener("starting Ray" if platform is None else "connecting to Ray")
+    return _train_here(
+        spec,
+        settings,
+        home,
+        listener,
+        address=platform.ray_address if platform else None,
+    )
+
+
+def _train_in_job(
+    spec: JobSpec,
+    settings: TrainSettings,
+    home: Home,
+    listener: Listener,
+    *,
+    url: str,
+) -> JobResult:
+    """Train in a job of the job server at `url`, and wait for it."""
+    from train.connect import open_registry
+    from train.submit import JOB_SERVER_TIMEOUT_S, Jobs, train_in_job
+
+    submitted = spec if settings.jobs_url else spec.absolute()
+    server = Jobs(url, JOB_SERVER_TIMEOUT_S)
+    return train_in_job(
+        server,
+        submitted,
+        settings.environment,
+        open_registry(home, settings),
+        listener,
+    )
+
+
+def _train_here(
+    spec: JobSpec,
+    settings: TrainSettings,
+    home: Home,
+    listener: Listener,
+    *,
+    address: str | None,
+) -> JobResult:
+    """Train in this process, on the Ray at `address` or one of its own.
+
+    While Ray starts, the registry is opened and libraries are imported: MLflow, and a database of
+    its own that is new, take as long as Ray.
+    """
+    from train.connect import connected, open_registry
+    from train.preload import preload
+
+    with ThreadPoolExecutor(1) as pool:
+        opening = pool.submit(open_registry, home, settings)
+        preload()
+        with connected(address):
+            from train.job import run_job
+
+            return run_job(
+                spec,
+                settings,
+                opening.result(),
+                home,
+                listener,
+            )

@@ -14,12 +14,11 @@ from contextlib import contextmanager, redirect_stdout
 
 import ray
 
-from train.job_log import inside_job
+from train.job_log import NICENESS, inside_job
 from train.local_ray import exit_on_sigterm, start_local_ray
 from train.registry.signature import Trust
 from train.registry.versions import Registry
 from train.settings import TrainSettings
-from train.submit import NICENESS
 from vigil import reaper
 from vigil.home import Home
 from vigil.json_types import JsonObject
@@ -27,6 +26,14 @@ from vigil.terminal import say
 
 _TRAINING_CPUS = 2.0  # reserved at once, at most, with the defaults
 _OBJECT_STORE_BYTES = 512 * 2**20  # of a training's own Ray
+# Ray Train's controller reads these.
+_TRAIN_VARIABLES = {
+    # Between two looks at its workers: their reports wait for the next one, and so does the end
+    # (2 s by default).
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    # It is a process of its own, and a fit is over before a machine is taken away.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+}
 
 
 @contextmanager
@@ -36,7 +43,7 @@ def connected(address: str | None) -> Iterator[None]:
     It is the cluster at `address`, this job's cluster, or one of its own on this machine. What Ray
     has to say of dead workers it prints; standard output is for results.
     """
-    environment = _job_environment() if inside_job() else {}
+    environment = _job_environment()
     if address is None and "RAY_ADDRESS" not in os.environ:
         ray_of_block = _own_ray(environment)
     else:
@@ -46,10 +53,16 @@ def connected(address: str | None) -> Iterator[None]:
 
 
 def _job_environment() -> JsonObject:
-    """Arguments of ray.init by which workers take only the CPUs that replicas leave."""
-    os.nice(NICENESS)  # who submitted it may have said nothing of that
-    os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"
-    return {"runtime_env": {"env_vars": {"RAY_worker_niceness": str(NICENESS)}}}
+    """Arguments of ray.init: the environment of all workers of this job.
+
+    Inside a job that was submitted they take only the CPUs that replicas leave.
+    """
+    variables = dict(_TRAIN_VARIABLES)
+    if inside_job():
+        os.nice(NICENESS)  # who submitted it may have said nothing of that
+        os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"
+        variables["RAY_worker_niceness"] = str(NICENESS)
+    return {"runtime_env": {"env_vars": variables}}
 
 
 @contextmanager
@@ -60,6 +73,7 @@ def _own_ray(arguments: JsonObject) -> Iterator[None]:
             objects=_OBJECT_STORE_BYTES,
             on_warning=say,
             include_dashboard=False,
+            prestart=False,
             **arguments,
         )
         with _shutting_down():

@@ -14,7 +14,6 @@ from train.model.bundle import ModelBundle
 from train.model.distances import robust_spread, visible_spread
 from train.model.fit import fit
 from train.model.gate import GateVerdict
-from train.model.plots import draw_plots
 from train.progress import JobProgress, Listener
 from train.refit import agreement_on_held_out, is_refitted, refit
 from train.registry.candidate import Candidate
@@ -217,6 +216,8 @@ class _Job:
         *,
         assessment: Assessment,
     ) -> Candidate:
+        from train.model.plots import draw_plots  # matplotlib: while Ray starts there is time
+
         data = setup.data
         return Candidate(
             fitted,

@@ -14,6 +14,7 @@ import msgspec
 
 from vigil.terminal import PART_S
 
+NICENESS = 19  # training takes the CPUs that replicas leave: theirs is 15, a job's own is 0
 FOLLOWED_VARIABLE = "VIGIL_FOLLOWED"  # set for a job whose submitter reads its log
 _MARKER = "vigil-progress "
 

@@ -8,7 +8,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partialmethod
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,6 +19,7 @@ from vigil.errors import PlatformError
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # where Ray's object store is, when it fits
 MIB = 2**20
+_STARTING_WORKERS = 4  # at once: those of a fit, or of the applications
 _SIGNAL_CODES = 128  # a shell's exit code of a process that a signal has ended is this and more
 _LATE = "It gives itself 30 s. Try again, or give it more: below 2 CPUs and 3 GiB it is slow."
 
@@ -53,11 +56,16 @@ def start_local_ray(
     objects: int,
     on_warning: Callable[[str], None],
     room: Callable[[int], str | None] = missing_room,
+    include_dashboard: bool,
+    agent_port: int | None = None,
+    prestart: bool = True,
     **arguments: Any,
 ) -> None:
     """Start Ray with an object store of `objects` bytes; `arguments` are those of `ray.init`.
 
-    Raises PlatformError where it does not come up. What is left of it then is the reaper's.
+    Its agent, which starts jobs, listens on `agent_port` or on Ray's own choice. With `prestart`
+    there are processes at once for whatever has no environment of its own. Raises PlatformError
+    where it does not come up. What is left of it then is the reaper's.
     """
     import ray  # reads its environment when it is imported
 
@@ -66,15 +74,21 @@ def start_local_ray(
         on_warning(warning)
     cpus = usable_cpus(reserved)
     try:
-        ray.init(
-            address="local",
-            namespace="vigil",
-            num_cpus=cpus,
-            object_store_memory=objects,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            **arguments,
-        )
+        with _node_parameters(agent_port, has_monitor=include_dashboard):
+            ray.init(
+                address="local",
+                namespace="vigil",
+                num_cpus=cpus,
+                object_store_memory=objects,
+                log_to_driver=False,
+                include_dashboard=include_dashboard,
+                logging_level=logging.ERROR,
+                _system_config={
+                    "worker_maximum_startup_concurrency": _STARTING_WORKERS,
+                    "prestart_worker_first_driver": prestart,
+                },
+                **arguments,
+            )
     except OSError as error:
         folder = _temporary_folder()
         raise PlatformError(
@@ -83,6 +97,34 @@ def start_local_ray(
     except Exception as error:  # Ray raises plain ones when a part of it is late
         raise _not_started(error) from error
     exit_on_sigterm()
+
+
+@contextmanager
+def _node_parameters(agent_port: int | None, *, has_monitor: bool) -> Iterator[None]:
+    """What is started within the block is a node for one machine, by parameters that `ray start`
+    has options for, and `ray.init` has not.
+
+    Ray's agent, which starts jobs, would take one port for all: of two platforms on a machine only
+    the first could train. (`ray start` also makes its cluster the one that every other `ray.init()`
+    of the machine connects to.) Ray's log monitor, of 50 MB, is for drivers that print what workers
+    say: Vigil's do not (`log_to_driver=False`). The autoscaler's monitor is there for the
+    dashboard, which shows what it says.
+    """
+    from ray._private.parameter import RayParams
+
+    initialize: Any = RayParams.__init__
+    agent = {} if agent_port is None else {"dashboard_agent_listen_port": agent_port}
+    for_one_machine = partialmethod(
+        initialize,
+        no_monitor=not has_monitor,
+        include_log_monitor=False,
+        **agent,
+    )
+    RayParams.__init__ = for_one_machine  # type: ignore[method-assign,assignment]
+    try:
+        yield
+    finally:
+        RayParams.__init__ = initialize
 
 
 def exit_on_sigterm() -> None:

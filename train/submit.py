@@ -21,7 +21,7 @@ from ray.dashboard.modules.dashboard_sdk import SubmissionClient
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
-from train.job_log import FOLLOWED_VARIABLE, ProgressLine, decode_line
+from train.job_log import FOLLOWED_VARIABLE, NICENESS, ProgressLine, decode_line
 from train.progress import Listener, Silent
 from train.registry.versions import Registry
 from train.spec import JobResult, JobSpec
@@ -30,7 +30,6 @@ from vigil.deadline import call_with_timeout
 from vigil.errors import JobsUnavailable, VigilError
 
 JOB_SERVER_TIMEOUT_S = 120.0  # of a job server that is away when a person trains
-NICENESS = 19  # training takes the CPUs that replicas leave: theirs is 15, a job's own is 0
 _LOG_TIMEOUT_S = 10.0  # of the log of a job that has ended
 _DRIVER_CPUS = 0.1  # it waits most of the time
 _MAX_LINE = 300  # characters of a line in an error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import codecs
+import gc
 import importlib
 import locale
 import os
@@ -40,6 +42,9 @@ class _RoomCommands(click.Group):
 @click.pass_context
 def main(context: click.Context) -> None:
     """Vigil: real-time anomaly detection on Ray."""
+    # At its end Python looks for garbage among all objects, twice: a second, where MLflow and
+    # scikit-learn were imported. The system takes the memory anyhow.
+    atexit.register(gc.freeze)
     _use_utf8()
     below_init = command_below_init(os.getpid(), shutil.which("dumb-init"))
     if below_init is not None:

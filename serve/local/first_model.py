@@ -60,12 +60,15 @@ def _train(
     require_gate: bool,
 ) -> None:
     from train.connect import connected
-    from train.job import run_job
+    from train.preload import preload
     from train.registry.versions import Registry
 
     settings = TrainSettings()
     registry = Registry(settings.tracking_uri or platform.tracking_uri, settings.model_name)
+    preload()
     with connected(platform.ray_address), show_progress("training", total=4) as step:
+        from train.job import run_job
+
         result = run_job(
             spec,
             settings,

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partialmethod
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from serve.applications import ray_process_environment
 from serve.local.ports import REPLICA_PORTS, Ports
@@ -41,7 +39,6 @@ def ray_environment(
         **_haproxy_files(sockets),
         **_port_variables(ports),
         **ray_process_environment(settings),
-        "RAY_worker_maximum_startup_concurrency": "4",
         "VIGIL_HOME": str(home.root),
         # Workers use this interpreter, not a `uv run` of their own.
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
@@ -95,43 +92,18 @@ def ray_node(
     """A Ray of this machine for the length of a block, with `reserved` CPUs; its GCS address."""
     import ray  # reads its environment when it is imported
 
-    with _node_of_this_machine(ports.agent):
-        start_local_ray(
-            reserved=reserved,
-            objects=OBJECT_STORE_BYTES,
-            on_warning=progress,
-            include_dashboard=True,
-            dashboard_host="127.0.0.1",
-            dashboard_port=ports.dashboard,
-            _node_ip_address="127.0.0.1",
-            _metrics_export_port=ports.metrics,
-        )
+    start_local_ray(
+        reserved=reserved,
+        objects=OBJECT_STORE_BYTES,
+        on_warning=progress,
+        agent_port=ports.agent,
+        include_dashboard=True,
+        dashboard_host="127.0.0.1",
+        dashboard_port=ports.dashboard,
+        _node_ip_address="127.0.0.1",
+        _metrics_export_port=ports.metrics,
+    )
     try:
         yield ray.get_runtime_context().gcs_address
     finally:
         ray.shutdown()
-
-
-@contextmanager
-def _node_of_this_machine(agent_port: int) -> Iterator[None]:
-    """What is started within the block is a node for one machine, with its agent on `agent_port`.
-
-    `ray.init` has no arguments for that. Ray's agent, which starts jobs, would take one port for
-    all: of two platforms on a machine only the first could train. `ray start` has an option for
-    it, but also makes its cluster the one that every other `ray.init()` of the machine connects to.
-    Ray's log monitor, of 50 MB, is for drivers that print what workers say: Vigil's do not
-    (`log_to_driver=False`). The autoscaler's monitor stays, for the dashboard shows what it says.
-    """
-    from ray._private.parameter import RayParams
-
-    initialize: Any = RayParams.__init__
-    for_one_machine = partialmethod(
-        initialize,
-        dashboard_agent_listen_port=agent_port,
-        include_log_monitor=False,
-    )
-    RayParams.__init__ = for_one_machine  # type: ignore[method-assign,assignment]
-    try:
-        yield
-    finally:
-        RayParams.__init__ = initialize

@@ -22,7 +22,6 @@ import ray
 import ray.train
 from ray._raylet import PlacementGroupID
 from ray.exceptions import RayActorError
-from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 from sklearn.ensemble import IsolationForest
 
@@ -30,6 +29,7 @@ from train.model.columns import FitColumns
 from train.model.grow import grow_trees
 from train.model.shard import Shard
 from train.model.skops_forest import dump_forest, load_forest
+from train.model.trainer import LeanTrainer
 from train.settings import TrainSettings
 from vigil.arrays import Array, Floats, Positions
 from vigil.errors import DataError, VigilError
@@ -83,7 +83,7 @@ def fit(
 
 
 def _fit_once(
-    trainer: DataParallelTrainer,
+    trainer: LeanTrainer,
     folder: Path,
     fitted: TreesListener,
 ) -> IsolationForest:
@@ -132,9 +132,9 @@ def _trainer(
     rows: _StoredRows,
     settings: TrainSettings,
     folder: Path,
-) -> DataParallelTrainer:
+) -> LeanTrainer:
     config = settings.model_dump(include={"n_estimators", "max_samples", "max_features", "seed"})
-    return DataParallelTrainer(
+    return LeanTrainer(
         _fit_shard,
         train_loop_config={
             **config,
@@ -170,9 +170,7 @@ def _run_config(folder: Path) -> ray.train.RunConfig:
     )
 
 
-def _run(
-    trainer: DataParallelTrainer, folder: Path, fitted: TreesListener
-) -> list[IsolationForest]:
+def _run(trainer: LeanTrainer, folder: Path, fitted: TreesListener) -> list[IsolationForest]:
     """The parts of a run; `fitted` is told how far it is."""
     result = _start(trainer)
     reported = 0
@@ -196,7 +194,7 @@ def _load_parts(result: ray.train.Result) -> list[IsolationForest]:
         return [load_forest(part) for part in sorted(Path(parts).glob("part-*.skops"))]
 
 
-def _start(trainer: DataParallelTrainer) -> Future[ray.train.Result]:
+def _start(trainer: LeanTrainer) -> Future[ray.train.Result]:
     """Run in a thread, so that this one can tell how far it is, and takes Ctrl-C itself: Ray
     Train's own handler of that would end the process as if all were well."""
     result: Future[ray.train.Result] = Future()

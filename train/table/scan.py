@@ -23,7 +23,7 @@ from train.table.table import Table, concat
 from vigil.errors import DataError
 from vigil.naming import name_differing
 
-MIN_TASK_BYTES = 256 * 2**20  # smaller tables are read faster than tasks start
+MIN_TASK_BYTES = 2**30  # smaller tables are read faster than tasks start
 _TASK_RETRIES = 3  # of a split whose worker died
 _SAMPLE_MARGIN = 6  # standard deviations
 
