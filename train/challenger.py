@@ -6,6 +6,7 @@ import importlib.metadata
 import tempfile
 import time
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,19 @@ class TrainingSetup:
     def is_retraining(self) -> bool:
         """Whether live rows are trained on as well, as after drift."""
         return self.spec.captured is not None
+
+    @cached_property
+    def measured_rows(self) -> Reference:
+        """What the rows of the drift reference tell without a forest."""
+        rows = self.data.reference_rows
+        return reference.measure_rows(
+            rows.X,
+            rows.names,
+            window_rows=self.settings.window_rows,
+            max_rows=_reference_rows(self.settings, len(rows.names)),
+            budget=self.settings.drift_budget,
+            times=reference_times(rows),
+        )
 
 
 def assemble_challenger(
@@ -117,19 +131,8 @@ def _build_reference(
     setup: TrainingSetup,
     champion: ModelBundle | None,
 ) -> Reference:
-    settings = setup.settings
-    rows = setup.data.reference_rows
     prior = champion.reference if champion and setup.is_retraining else None
-    return reference.build_reference(
-        rows.X,
-        rows.names,
-        scores,
-        window_rows=settings.window_rows,
-        max_rows=_reference_rows(settings, len(rows.names)),
-        prior=prior,
-        budget=settings.drift_budget,
-        times=reference_times(rows),
-    )
+    return setup.measured_rows.completed(scores, prior)
 
 
 def _reference_rows(settings: TrainSettings, features: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -188,7 +189,9 @@ class _Job:
         def on_trees(trees: int) -> None:
             self.progress.trees(trees, settings.n_estimators)
 
-        with self.progress.phase("fit"):
+        # Workers take seconds to start: meanwhile this process measures the reference.
+        with self.progress.phase("fit"), ThreadPoolExecutor(1) as pool:
+            pool.submit(lambda: setup.measured_rows)
             fitted = fit(
                 setup.data.fit.X,
                 settings,

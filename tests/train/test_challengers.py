@@ -62,6 +62,17 @@ def champion() -> ModelBundle:
     return train(world(0))[0]
 
 
+def test_the_reference_is_what_was_measured_without_the_forest() -> None:
+    """A job measures it while workers start."""
+    setup = TrainingSetup(JobSpec(data="t.csv"), SETTINGS, training_data(world(0)))
+    measured = setup.measured_rows
+    made, _ = train(world(0))
+    np.testing.assert_array_equal(measured.samples, made.reference.samples)
+    np.testing.assert_array_equal(measured.floors, made.reference.floors)
+    assert not measured.scores.any()
+    assert made.reference.scores.any()
+
+
 @pytest.mark.parametrize(
     ("column", "asked", "width"), [("host", 0.02, 0.02), (None, 0.02, 0.0), ("host", 0.0, 0.0)]
 )

@@ -8,6 +8,11 @@ from numpy.typing import NDArray
 from vigil.arrays import Flags, Floats
 
 MAX_AUTOCORRELATION_ROWS = 100_000  # enough to estimate the time by
+_INNER_DECILES = np.linspace(
+    0,
+    1,
+    11,
+)[1:-1]
 _QUARTILES = (0.25, 0.5, 0.75)
 _NORMAL_IQR = 1.349  # interquartile range of the standard normal distribution
 _WINDOW_TIMES = 5  # the sum of autocorrelations ends at so many times itself
@@ -129,6 +134,19 @@ def bin_shares(edges: Floats, values: Floats) -> Floats:
     inner = np.searchsorted(values, edges, side="left")
     counts = np.diff(np.concatenate([[0], inner, [len(values)]]))
     return counts / len(values)
+
+
+def decile_bins(column: Floats) -> tuple[Floats, Floats]:
+    """Return the inner edges of a sorted column's decile bins, and the share of it in each."""
+    edges = np.unique(np.quantile(column, _INNER_DECILES))
+    return edges, bin_shares(edges, column)
+
+
+def spaced_rows(X: Floats, most: int) -> Floats:
+    """Return at most so many rows of `X` [n, d], evenly spaced."""
+    if len(X) <= most:
+        return X
+    return X[np.linspace(0, len(X) - 1, most).astype(int)]
 
 
 def typical_magnitude(X: Floats) -> Floats:

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from train.model.blocks import cut_blocks, measure_blocks
 from train.model.column_costs import QuantileGrid
 from train.model.distances import (
-    bin_shares,
+    decile_bins,
     free_sides,
     rank_correlation,
     robust_spread,
+    spaced_rows,
     typical_magnitude,
     visible_spread,
 )
@@ -37,11 +38,6 @@ from train.model.traits import ColumnTraits
 from vigil.arrays import Flags, Floats
 from vigil.errors import BundleError
 
-_INNER_DECILES = np.linspace(
-    0,
-    1,
-    11,
-)[1:-1]
 _MIN_SIGNED = 20  # values of one sign tell that there is no other
 _NEAR_SHARE = 0.05
 _PERCENTILES = np.arange(101)
@@ -168,7 +164,7 @@ class Reference:
     @cached_property
     def bins(self) -> list[tuple[Floats, Floats]]:
         """For each feature the inner edges of its decile bins, and the share of samples in each."""
-        return [_decile_bins(column) for column in self.samples.T]
+        return [decile_bins(column) for column in self.samples.T]
 
     def longest_rest(self, j: int, value: float) -> float:
         """Return how many rows feature `j` may keep a value; 0 where no traits are known."""
@@ -200,8 +196,8 @@ class Reference:
         factor = float(np.sqrt(self.window_rows / max(rows, 1)))
         return replace(
             self,
-            floors=_scale_capped(self.floors, factor),
-            single_feature_floors=_scale_capped(self.single_feature_floors, factor),
+            floors=np.minimum(self.floors * factor, 1.0),
+            single_feature_floors=np.minimum(self.single_feature_floors * factor, 1.0),
             score_floor=min(1.0, self.score_floor * factor),
         )
 
@@ -219,6 +215,19 @@ class Reference:
             single_feature_floors=self.hours.single_feature_floors,
             max_features_over_floor=self.hours.max_features_over_floor,
         )
+
+    def completed(self, scores: Floats, prior: Reference | None) -> Reference:
+        """Return the reference with the scores [n] of its rows.
+
+        `prior` is the reference before it: how much the stream wanders is a property of the stream,
+        which a short window of new rows cannot show, so floors never fall below the prior's.
+        """
+        scored = replace(
+            self,
+            scores=np.percentile(scores, _PERCENTILES),
+            score_floor=score_floor(scores, self.window_rows),
+        )
+        return _not_below(scored, prior)
 
     def with_floors_of(self, prior: Reference) -> Reference:
         """Return the reference with floors of at least those of `prior`, on the same features."""
@@ -306,13 +315,32 @@ def build_reference(
     budget: float = 1.0,
     times: Floats | None = None,
 ) -> Reference:
-    """Return the reference of the rows `X` [n, d], in time order, with their scores [n].
+    """Return the reference of the rows `X` [n, d], in time order, with their scores [n]: that of
+    `measure_rows`, completed."""
+    measured = measure_rows(
+        X,
+        names,
+        window_rows=window_rows,
+        max_rows=max_rows,
+        budget=budget,
+        times=times,
+    )
+    return measured.completed(scores, prior)
 
-    times [n]: Unix seconds, where they are known: then it knows hours as well.
 
-    `budget` is in false episodes per 1000 windows. `prior` is the reference before it: how much
-    the stream wanders is a property of the stream, which a short window of new rows cannot show,
-    so floors never fall below the prior's.
+def measure_rows(
+    X: Floats,
+    names: tuple[str, ...],
+    *,
+    window_rows: int,
+    max_rows: int = 10_000,
+    budget: float = 1.0,
+    times: Floats | None = None,
+) -> Reference:
+    """Return what the rows `X` [n, d], in time order, tell by themselves; scores are all 0.
+
+    It needs no forest, and may be measured while one is fitted. times [n]: Unix seconds, where they
+    are known: then it knows hours as well. `budget` is in false episodes per 1000 windows.
     """
     kept = distinct_rows(X)
     X = X[kept]
@@ -320,8 +348,8 @@ def build_reference(
     blocks = measure_blocks(X, window_rows, cut)
     is_short = len(X) < MIN_BLOCKS * window_rows
     floors, calibration = calibrate_floors(blocks, budget, is_short=is_short)
-    samples = _thin(X, max_rows)
-    reference = Reference(
+    samples = spaced_rows(X, max_rows)
+    return Reference(
         names=names,
         samples=np.sort(samples, axis=0),
         floors=floors.ks,
@@ -332,8 +360,8 @@ def build_reference(
         median=np.median(X, axis=0),
         scale=robust_spread(X),
         can_stick=~blocks.has_long_run,
-        scores=np.percentile(scores, _PERCENTILES),
-        score_floor=score_floor(scores, window_rows),
+        scores=np.zeros(len(_PERCENTILES)),
+        score_floor=0.0,
         window_rows=window_rows,
         blocks=len(blocks),
         calibration=calibration,
@@ -346,7 +374,6 @@ def build_reference(
             budget=budget,
         ),
     )
-    return _not_below(reference, prior)
 
 
 def _not_below(reference: Reference, prior: Reference | None) -> Reference:
@@ -368,19 +395,3 @@ def _shapes(d: int) -> dict[str, tuple[int, ...]]:
         "can_stick": (d,),
         "scores": (101,),
     }
-
-
-def _thin(X: Floats, max_rows: int) -> Floats:
-    """At most `max_rows` rows of `X`, evenly spaced."""
-    if len(X) <= max_rows:
-        return X
-    return X[np.linspace(0, len(X) - 1, max_rows).astype(int)]
-
-
-def _scale_capped(floors: Floats, factor: float) -> Floats:
-    return np.minimum(floors * factor, 1.0)
-
-
-def _decile_bins(column: Floats) -> tuple[Floats, Floats]:
-    edges = np.unique(np.quantile(column, _INNER_DECILES))
-    return edges, bin_shares(edges, column)
