@@ -72,7 +72,6 @@ def _own_ray(arguments: JsonObject) -> Iterator[None]:
             reserved=_TRAINING_CPUS,
             objects=_OBJECT_STORE_BYTES,
             on_warning=say,
-            include_dashboard=False,
             prestart=False,
             **arguments,
         )

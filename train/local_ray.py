@@ -56,7 +56,7 @@ def start_local_ray(
     objects: int,
     on_warning: Callable[[str], None],
     room: Callable[[int], str | None] = missing_room,
-    include_dashboard: bool,
+    include_dashboard: bool = False,
     agent_port: int | None = None,
     prestart: bool = True,
     **arguments: Any,
