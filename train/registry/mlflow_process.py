@@ -6,8 +6,10 @@ stays beside them with what it has imported (200 MB). Here the one worker is the
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
+from typing import Any
 
 
 def serve_mlflow(
@@ -24,6 +26,7 @@ def serve_mlflow(
     # by other names than this machine's own.
     import uvicorn
     from mlflow.server import constants, handlers
+    from uvicorn.config import LOGGING_CONFIG
 
     # MLflow's server finds its store by these; its own command sets them for its workers, too.
     os.environ[constants.BACKEND_STORE_URI_ENV_VAR] = database
@@ -34,7 +37,15 @@ def serve_mlflow(
         "mlflow.server.fastapi_app:app",
         host="127.0.0.1",
         port=port,
+        log_config=_with_times(LOGGING_CONFIG),
     )
+
+
+def _with_times(logging_config: dict[str, Any]) -> dict[str, Any]:
+    changed = copy.deepcopy(logging_config)
+    for formatter in changed["formatters"].values():
+        formatter["fmt"] = f"%(asctime)s {formatter['fmt']}"
+    return changed
 
 
 if __name__ == "__main__":
