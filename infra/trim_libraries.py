@@ -98,7 +98,7 @@ _HEADER_BYTES = 64
 
 
 class NothingFits(Exception):
-    """A pattern fits nothing that is installed."""
+    """A pattern, or the name of a package, fits nothing that is installed."""
 
 
 def trim(environment: Path) -> int:
@@ -142,7 +142,12 @@ def fitting(packages: Path, patterns: tuple[str, ...] = UNUSED) -> list[Path]:
 
 
 def replace_source(package: Path) -> None:
-    """Put bytecode in the place of a package's source, where Python imports it from, too."""
+    """Put bytecode in the place of a package's source, where Python imports it from, too.
+
+    Raises NothingFits where there is no such package.
+    """
+    if not package.is_dir():
+        raise NothingFits(f"{package} is not there: take it out of the list")
     compileall.compile_dir(
         package,
         rx=_READ_AS_FILES,

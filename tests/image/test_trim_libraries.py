@@ -12,8 +12,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from infra.trim_libraries import NothingFits, cut_symbols, remove_unused, replace_source
+from infra.trim_libraries import (
+    WITHOUT_SOURCE,
+    NothingFits,
+    cut_symbols,
+    remove_unused,
+    replace_source,
+)
 from tests.image.dockerfile import ROOT, stages
+from tests.image.trimmed_imports import PACKAGES
 from tests.test_tree import ROOM_FILES, name_of
 
 # What Ray and MLflow start beside Vigil's own modules, or import when they are asked for it.
@@ -95,6 +102,15 @@ def test_a_pattern_that_fits_nothing_is_an_error(tmp_path: Path) -> None:
     packages = installed(tmp_path, "a/core.py")
     with pytest.raises(NothingFits, match=r"fits \*\*/tests"):
         remove_unused(packages, ("**/tests",))
+
+
+def test_a_package_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(NothingFits, match="take it out of the list"):
+        replace_source(tmp_path / "gone")
+
+
+def test_packages_without_source_are_libraries_of_the_lock() -> None:
+    assert [name for name in WITHOUT_SOURCE if not (PACKAGES / name).is_dir()] == []
 
 
 @linux
