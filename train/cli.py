@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _STEPS = 6
 _MLFLOW_RETRIES = "6"
+_JOB_POLL_INTERVAL_S = 0.3  # a person waits; a retraining looks every second
 
 
 @click.command("train")
@@ -131,7 +132,7 @@ def _train_in_job(
     from train.submit import JOB_SERVER_TIMEOUT_S, Jobs, train_in_job
 
     submitted = spec if settings.jobs_url else spec.absolute()
-    server = Jobs(url, JOB_SERVER_TIMEOUT_S)
+    server = Jobs(url, JOB_SERVER_TIMEOUT_S, poll_interval_s=_JOB_POLL_INTERVAL_S)
     return train_in_job(
         server,
         submitted,

@@ -33,6 +33,10 @@ _STOP_TIMEOUT_S = 30.0
 _OWN_KEY_NAME = "this-machine"
 _EVERY_INTERFACE = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 _LOCAL = "http://127.0.0.1"
+_SHORT_FOLDER = "/tmp"  # noqa: S108
+# A socket's path has 107 characters. After this are the folder's name (15), the node's (57), the
+# socket's (13), and what HAProxy appends while it takes over (12).
+_LONGEST_SOCKET_PARENT = 10
 
 
 @contextmanager
@@ -153,10 +157,13 @@ def socket_folder(
 ) -> tempfile.TemporaryDirectory[str]:
     """A folder with a short path, as unix sockets need one; it goes with its block.
 
-    Raises PlatformError where none can be made.
+    Where that for temporary files has a long one (TMPDIR), it is not made there: HAProxy would not
+    start. Raises PlatformError where none can be made.
     """
+    parent = tempfile.gettempdir()
+    is_short = len(parent) <= _LONGEST_SOCKET_PARENT
     try:
-        return make(prefix="vigil-")
+        return make(prefix="vigil-", dir=parent if is_short else _SHORT_FOLDER)
     except OSError as error:
         hint = "make /tmp writable, in a container with --tmpfs /tmp"
         raise PlatformError(f"{error.strerror}: {hint}") from error

@@ -57,6 +57,16 @@ def test_no_folder_for_sockets_is_a_sentence() -> None:
         socket_folder(read_only)
 
 
+def test_the_folder_of_sockets_is_short_wherever_temporary_files_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far = tmp_path / "a-folder-for-temporary-files-of-a-user"
+    far.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(far))
+    with socket_folder() as folder:
+        assert len(folder) <= 25
+
+
 def test_a_platform_is_deployed_when_its_own_record_says_so(tmp_path: Path) -> None:
     home = Home(tmp_path).create()
     platform = RunningPlatform("this", 1, "", "x", "x", "x", "x", "x")
