@@ -152,6 +152,7 @@ def ray_process_environment(settings: ServeSettings) -> dict[str, str]:
         "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(MAX_MESSAGE_BYTES),
         # A stream of lines reads its body itself.
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.http.door:middlewares",
+        "RAY_preload_python_modules": "serve.ray_worker",
         # Serve would write a replica's log a thousand lines at a time; at WARNING a line is no
         # request, and wanted at once.
         "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",

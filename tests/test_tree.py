@@ -129,8 +129,11 @@ def test_a_replica_imports_no_library_that_only_training_needs() -> None:
         "sqlalchemy",
         "alembic",
         "apprise",
+        "pandas",
+        "pyarrow",
     }
-    code = f"import sys, serve.http.app; print(sorted({unwanted} & sys.modules.keys()))"
+    loaded = f"sorted({unwanted} & sys.modules.keys())"
+    code = f"import sys, serve.ray_worker, serve.http.app; print({loaded})"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
         cwd=ROOT,

@@ -10,7 +10,11 @@ import numpy as np
 
 from serve.http.context_columns import ContextColumns
 from serve.http.entity_thresholds import find_thresholds, tell_margins
-from serve.http.invocations import decode_invocations, encode_invocations
+from serve.http.invocations import (
+    decode_invocations,
+    encode_invocations,
+    load_csv_reader,
+)
 from serve.http.messages import Request, Response
 from serve.http.missing_values import count_unknown, fill_missing
 from serve.http.open_inference import JSON_LENGTH_HEADER, decode_infer, encode_infer
@@ -301,6 +305,8 @@ class ScoringEndpoints:
             "application/json",
             "text/csv",
         )
+        if request.content_type == "text/csv":
+            await load_csv_reader()
         model = self._replica.model()
         sent = decode_invocations(
             request.body,

@@ -1,0 +1,28 @@
+"""Serve in a worker of Ray goes without pandas; whoever wants pandas still has it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from tests.running import ROOT
+
+CODE = """
+import sys
+import serve.ray_worker
+import ray.serve
+print("pandas" in sys.modules, "pyarrow" in sys.modules)
+import pandas
+print(len(pandas.DataFrame([1, 2])))
+"""
+
+
+def test_serve_loads_no_pandas_and_others_can() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", CODE],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines() == ["False False", "2"]
