@@ -39,7 +39,7 @@ def answering(answer: Answer, port: int = 0) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(text)
 
-        do_GET = do_POST = _answer  # noqa: N815 - the names of the standard library
+        do_GET = do_POST = do_PUT = _answer  # noqa: N815 - the names of the standard library
 
         def log_message(self, format: str, *args: Any) -> None: ...
 

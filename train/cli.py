@@ -156,11 +156,11 @@ def _train_here(
     its own that is new, take as long as Ray.
     """
     from train.connect import connected, open_registry
-    from train.preload import preload
+    from train.preload import TO_FIT, preload
 
     with ThreadPoolExecutor(1) as pool:
         opening = pool.submit(open_registry, home, settings)
-        preload()
+        preload(TO_FIT)
         with connected(address):
             from train.job import run_job
 

@@ -15,6 +15,7 @@ from train.model.bundle import ModelBundle
 from train.model.distances import robust_spread, visible_spread
 from train.model.fit import fit
 from train.model.gate import GateVerdict
+from train.preload import TO_REGISTER, preload
 from train.progress import JobProgress, Listener
 from train.refit import agreement_on_held_out, is_refitted, refit
 from train.registry.candidate import Candidate
@@ -189,7 +190,8 @@ class _Job:
         def on_trees(trees: int) -> None:
             self.progress.trees(trees, settings.n_estimators)
 
-        # Workers take seconds to start: meanwhile this process measures the reference.
+        # Workers take seconds to start: meanwhile this process does what needs no forest.
+        preload(TO_REGISTER)
         with self.progress.phase("fit"), ThreadPoolExecutor(1) as pool:
             pool.submit(lambda: setup.measured_rows)
             fitted = fit(

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from threading import Thread
 
-# In the order in which they are needed. None imports Ray, which may be starting meanwhile: two
-# threads that import modules of one package in a circle get them half made.
-NEEDED_LATER = (
-    "sklearn.ensemble",
+# None imports Ray, which may be starting meanwhile: two threads that import modules of one package
+# in a circle get them half made.
+TO_FIT = ("sklearn.ensemble",)  # while Ray starts
+# While the workers of the fit start, and not before: Python runs one thread at a time, and this one
+# would take the time of what reads the table.
+TO_REGISTER = (
     "scipy.stats",
     "skops.io",
     "mlflow.sklearn",
@@ -20,7 +22,7 @@ NEEDED_LATER = (
 )
 
 
-def preload(modules: Sequence[str] = NEEDED_LATER) -> Thread:
+def preload(modules: Sequence[str]) -> Thread:
     """Import `modules` in a thread, which is returned.
 
     A module that cannot be imported says so where it is needed.

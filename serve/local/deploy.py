@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from threading import Thread
 
 from drift.settings import DriftSettings
 from serve.applications import platform_config
 from serve.local.parts import PartUnready, is_answering, request_json, wait_until
 from serve.settings import ServeSettings
-from vigil.errors import PlatformError
+from vigil.errors import PlatformError, VigilError
 from vigil.home import Home, RunningPlatform
 from vigil.json_types import JsonObject
 
@@ -34,6 +36,46 @@ def deploy(
     )
     probe = _DeploymentProbe(platform, min_replicas=settings.min_replicas)
     wait_until(probe.is_serving, START_TIMEOUT_S, "the Serve applications do not start")
+
+
+def start_serve(
+    platform: RunningPlatform,
+    settings: ServeSettings,
+    home: Home,
+) -> Thread:
+    """Start Serve's own processes, without an application, in a thread, which is returned.
+
+    Nothing else may be deployed before it has ended: it would be taken for what is not wanted. What
+    goes wrong is told by `deploy`, which asks for the same again.
+    """
+    config = _serve_config(
+        platform,
+        settings,
+        DriftSettings(),
+        home=home,
+    )
+    url = f"{platform.dashboard_url}{APPLICATIONS_PATH}"
+    thread = Thread(
+        target=_put_quietly,
+        args=(url, platform, config | {"applications": []}),
+        daemon=True,
+    )
+    thread.start()
+    return thread
+
+
+def _put_quietly(
+    url: str,
+    platform: RunningPlatform,
+    config: JsonObject,
+) -> None:
+    with suppress(VigilError):
+        request_json(
+            "PUT",
+            url,
+            platform,
+            body=config,
+        )
 
 
 def apply_serve_config(

@@ -60,12 +60,12 @@ def _train(
     require_gate: bool,
 ) -> None:
     from train.connect import connected
-    from train.preload import preload
+    from train.preload import TO_FIT, preload
     from train.registry.versions import Registry
 
     settings = TrainSettings()
     registry = Registry(settings.tracking_uri or platform.tracking_uri, settings.model_name)
-    preload()
+    preload(TO_FIT)
     with connected(platform.ray_address), show_progress("training", total=4) as step:
         from train.job import run_job
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from serve.http.api_keys import KeyRing
-from serve.local.deploy import START_TIMEOUT_S, deploy
+from serve.local.deploy import START_TIMEOUT_S, deploy, start_serve
 from serve.local.mlflow_server import mlflow_server
 from serve.local.parts import is_answering, wait_until
 from serve.local.ports import Ports, choose_ports
@@ -73,11 +73,29 @@ def running_platform(
             ) as platform:
                 home.write_platform(platform)
                 progress(f"Ray dashboard {platform.dashboard_url}, MLflow {platform.tracking_uri}")
-                if prepare is not None:
-                    prepare(platform)
-                deploy(platform, settings, home)
-                _write_deployed(home, platform)
+                _deploy_prepared(
+                    platform,
+                    settings,
+                    home,
+                    prepare=prepare,
+                )
                 yield platform
+
+
+def _deploy_prepared(
+    platform: RunningPlatform,
+    settings: ServeSettings,
+    home: Home,
+    *,
+    prepare: Callable[[RunningPlatform], None] | None,
+) -> None:
+    """Deploy the applications after `prepare`, during which Serve itself starts."""
+    starting = start_serve(platform, settings, home)
+    if prepare is not None:
+        prepare(platform)
+    starting.join()
+    deploy(platform, settings, home)
+    _write_deployed(home, platform)
 
 
 @contextmanager

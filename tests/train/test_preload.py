@@ -13,9 +13,11 @@ import sys
 import ray
 import train.connect
 before = set(sys.modules)
-from train.preload import NEEDED_LATER, preload
-preload().join()
-print(*(name for name in NEEDED_LATER if name not in sys.modules))
+from train.preload import TO_FIT, TO_REGISTER, preload
+preload(TO_FIT).join()
+print(*({"mlflow", "skops", "matplotlib"} & sys.modules.keys()))
+preload(TO_REGISTER).join()
+print(*(name for name in (*TO_FIT, *TO_REGISTER) if name not in sys.modules))
 print(*(name for name in sys.modules.keys() - before if name.split(".")[0] == "ray"))
 """
 
