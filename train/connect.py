@@ -25,6 +25,7 @@ from vigil.json_types import JsonObject
 from vigil.terminal import say
 
 _TRAINING_CPUS = 2.0  # reserved at once, at most, with the defaults
+_OWN_NICENESS = 0  # of workers of a training's own Ray: this process waits for them (Ray's is 15)
 _OBJECT_STORE_BYTES = 512 * 2**20  # of a training's own Ray
 # Ray Train's controller reads these.
 _TRAIN_VARIABLES = {
@@ -43,16 +44,16 @@ def connected(address: str | None) -> Iterator[None]:
     It is the cluster at `address`, this job's cluster, or one of its own on this machine. What Ray
     has to say of dead workers it prints; standard output is for results.
     """
-    environment = _job_environment()
     if address is None and "RAY_ADDRESS" not in os.environ:
-        ray_of_block = _own_ray(environment)
+        ray_of_block = _own_ray(_job_environment(_OWN_NICENESS))
     else:
-        ray_of_block = _cluster(address, environment)
+        niceness = NICENESS if inside_job() else None
+        ray_of_block = _cluster(address, _job_environment(niceness))
     with ray_of_block, redirect_stdout(sys.stderr):
         yield
 
 
-def _job_environment() -> JsonObject:
+def _job_environment(niceness: int | None) -> JsonObject:
     """Arguments of ray.init: the environment of all workers of this job.
 
     Inside a job that was submitted they take only the CPUs that replicas leave.
@@ -61,7 +62,8 @@ def _job_environment() -> JsonObject:
     if inside_job():
         os.nice(NICENESS)  # who submitted it may have said nothing of that
         os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"
-        variables["RAY_worker_niceness"] = str(NICENESS)
+    if niceness is not None:
+        variables["RAY_worker_niceness"] = str(niceness)
     return {"runtime_env": {"env_vars": variables}}
 
 
