@@ -105,7 +105,7 @@ _encode = msgspec.json.Encoder().encode
 async def load_csv_reader() -> None:
     """Load what reads text/csv, off the event loop.
 
-    It takes half a second and 70 MB, which few replicas need.
+    It takes a quarter of a second and 70 MB, which few replicas need.
     """
     if _CSV_READER not in sys.modules:
         await asyncio.to_thread(importlib.import_module, _CSV_READER)
