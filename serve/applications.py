@@ -175,6 +175,8 @@ def _haproxy_environment(settings: ServeSettings) -> dict[str, str]:
     defaults = (
         "conn-failure",
         f"    timeout http-request {timeout_s}s",
+        # A datagram for each request, which nobody reads; Serve's metrics are made of them.
+        *(() if settings.haproxy_metrics else ("    option dontlog-normal",)),
     )
     backend = (
         HEALTH_CHECK_INTERVAL,

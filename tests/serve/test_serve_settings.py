@@ -88,6 +88,13 @@ def test_what_serve_puts_in_front_of_replicas_can_be_imported() -> None:
     assert import_attr(path) is middlewares
 
 
+@pytest.mark.parametrize("metrics", [True, False])
+def test_the_proxy_writes_a_line_a_request_for_metrics_alone(metrics: bool) -> None:
+    environment = ray_process_environment(ServeSettings(haproxy_metrics=metrics))
+    lines = environment["RAY_SERVE_HAPROXY_RETRY_ON"].splitlines()
+    assert ("    option dontlog-normal" in lines) is not metrics
+
+
 def test_no_model_version_is_in_what_restarts_replicas() -> None:
     for application in applications(ServeSettings()).values():
         configs = [
