@@ -1,4 +1,4 @@
-"""Two checkouts side by side: a start, one request, a swap, a training run, as ratios.
+"""Two checkouts side by side: starts, memory, one request, a swap, a training run, as ratios.
 
 `python -m tests.bench.checkouts OTHER` compares this checkout with the one in folder OTHER, which
 has a `.venv` of its own. Only the command and HTTP are used, so the two may differ in all else.
@@ -17,10 +17,12 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import psutil
 
 from tests.running import ROOT, free_port
 
@@ -28,6 +30,7 @@ ROUNDS = 3
 REQUESTS = 4000
 SWAPS = 6
 ROWS = 20_000
+REST_S = 25  # after a start, until nothing of it is left to do
 GOAL = 1.03
 
 
@@ -55,14 +58,41 @@ class Checkout:
         return json.loads(done.stdout)
 
     @contextmanager
-    def platform(self, table: Path) -> Iterator[str]:
-        """A running platform with a champion, and its URL."""
+    def platform(self, *options: str) -> Iterator[str]:
+        """A running platform, and its URL."""
         port = free_port()
-        self.run("up", "-d", "--data", str(table), "--port", str(port), *self.options)
+        self.run("up", "-d", "--port", str(port), *options)
         try:
             yield f"http://127.0.0.1:{port}"
         finally:
             self.run("down")
+
+    def memory(self) -> int:
+        """Bytes that the processes of the platform have, each to itself (USS)."""
+        started = [each for each in psutil.process_iter() if _home_of(each) == str(self.home)]
+        processes = {process for each in started for process in _with_children(each)}
+        return sum(map(_own_bytes, processes))
+
+
+def _home_of(process: psutil.Process) -> str:
+    """The home that a process was started with; some of Ray's do not say, but who started them
+    does."""
+    try:
+        return process.environ().get("VIGIL_HOME", "")
+    except psutil.Error:
+        return ""
+
+
+def _with_children(process: psutil.Process) -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        return [process, *process.children(recursive=True)]
+    return []
+
+
+def _own_bytes(process: psutil.Process) -> int:
+    with suppress(psutil.NoSuchProcess):
+        return process.memory_full_info().uss
+    return 0
 
 
 def request_seconds(url: str, row: list[float]) -> float:
@@ -95,21 +125,30 @@ def swap_seconds(url: str) -> float:
 
 
 def measure(checkout: Checkout, table: Path, row: list[float]) -> dict[str, float]:
-    """One round: a platform, requests, swaps and a training run on it."""
+    """One round: a platform, requests, swaps and a training run on it; then a second start."""
     began = time.perf_counter()
-    with checkout.platform(table) as url:
-        figures = {"start": time.perf_counter() - began}
-        figures["request"] = request_seconds(url, row)
+    with checkout.platform("--data", str(table), *checkout.options) as url:
+        figures = {"first start, ms": _ms_since(began)}
+        time.sleep(REST_S)
+        figures["memory at rest, MB"] = checkout.memory() / 2**20
+        figures["request, ms"] = 1000 * request_seconds(url, row)
         began = time.perf_counter()
         trained = checkout.run("train", "--data", str(table), *checkout.options)
-        figures["training"] = time.perf_counter() - began
+        figures["training, ms"] = _ms_since(began)
         began = time.perf_counter()
         for i in range(SWAPS):
             version = str(trained["version"]) if i % 2 == 0 else "1"
             checkout.run("promote", version, "--force", "--reason", "bench")
-        figures["promotion"] = (time.perf_counter() - began) / SWAPS
-        figures["swap"] = swap_seconds(url)
+        figures["promotion, ms"] = _ms_since(began) / SWAPS
+        figures["swap, ms"] = 1000 * swap_seconds(url)
+    began = time.perf_counter()
+    with checkout.platform():
+        figures["second start, ms"] = _ms_since(began)
     return figures
+
+
+def _ms_since(began: float) -> float:
+    return 1000 * (time.perf_counter() - began)
 
 
 def main() -> None:
@@ -130,9 +169,9 @@ def main() -> None:
         row = [float(value) for value in table.read_text().splitlines()[1].split(",")[:12]]
         for i in range(arguments.rounds):
             for checkout in checkouts:
-                for name, seconds in measure(checkout, table, row).items():
-                    taken[name][checkout.name].append(seconds)
-                    print(f"round {i + 1}, {checkout.name}: {name} {1000 * seconds:.3f} ms")
+                for name, figure in measure(checkout, table, row).items():
+                    taken[name][checkout.name].append(figure)
+                    print(f"round {i + 1}, {checkout.name}: {name}: {figure:.3f}", flush=True)
     for name, found in taken.items():
         ratio = statistics.median(found["this"]) / statistics.median(found["other"])
         print(f"{name}: this / other = {ratio:.3f} (at most {GOAL})")
