@@ -132,8 +132,17 @@ def test_a_replica_imports_no_library_that_only_training_needs() -> None:
         "pandas",
         "pyarrow",
     }
-    loaded = f"sorted({unwanted} & sys.modules.keys())"
-    code = f"import sys, serve.ray_worker, serve.http.app; print({loaded})"
+    assert loaded_with("serve.http.app") & unwanted == set()
+
+
+def test_the_drift_monitor_imports_no_library_that_only_training_needs() -> None:
+    unwanted = {"pandas", "sklearn", "skops", "scipy.stats", "ray.train", "ray.data", "mlflow"}
+    assert loaded_with("drift.monitor") & unwanted == set()
+
+
+def loaded_with(module: str) -> set[str]:
+    """What a worker of Ray has imported with a module."""
+    code = f"import sys, serve.ray_worker, {module}; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
         cwd=ROOT,
@@ -141,7 +150,7 @@ def test_a_replica_imports_no_library_that_only_training_needs() -> None:
         capture_output=True,
         text=True,
     )
-    assert done.stdout.strip() == "[]"
+    return set(done.stdout.split())
 
 
 def test_every_test_file_is_collected(request: pytest.FixtureRequest) -> None:

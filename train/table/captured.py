@@ -22,7 +22,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from train.table.numbering import Numbering, number_rows
-from train.table.reader import check_values
 from train.table.source import File
 from train.table.table import Table
 from train.table.window_store import WindowStore, open_store, window_ms, window_name
@@ -197,6 +196,8 @@ def read_captured(
         table = _features(pa.concat_tables(map(_feature_columns, windows)))
     except pa.ArrowInvalid as error:
         raise DataError(f"the captured rows since then are not of one schema: {error}") from error
+    from train.table.reader import check_values  # here: with pandas, which writing goes without
+
     check_values(table, File(str(where), 0, ""), allow_missing=False)
     return replace(table, times=_row_times(windows))
 
