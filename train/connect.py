@@ -49,7 +49,8 @@ def connected(address: str | None) -> Iterator[None]:
     else:
         niceness = NICENESS if inside_job() else None
         ray_of_block = _cluster(address, _job_environment(niceness))
-    with ray_of_block, redirect_stdout(sys.stderr):
+    # Redirected beyond Ray's end: it keeps some of its messages back until then.
+    with redirect_stdout(sys.stderr), ray_of_block:
         yield
 
 
