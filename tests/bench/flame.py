@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from subprocess import DEVNULL, Popen
 
-SAMPLES_A_SECOND = 200  # a fiftieth of the requests are there
+SAMPLES_A_SECOND = 100  # for each of them the process stands still
 _SPY = Path(sys.executable).with_name("py-spy")
 
 
@@ -22,14 +22,13 @@ def flame_graph(
 ) -> Iterator[None]:
     """Record what holds the interpreter of `pid` during the block, at most for `seconds`.
 
-    By function; the process is not paused for it. The picture is whole when the block is left.
+    By function. The picture is whole when the block is left.
     """
     command = [
         str(_SPY),
         "record",
         "--gil",
         "--function",
-        "--nonblocking",
         f"--rate={SAMPLES_A_SECOND}",
         f"--duration={max(1, int(seconds))}",
         f"--pid={pid}",
