@@ -150,8 +150,9 @@ def ray_process_environment(settings: ServeSettings) -> dict[str, str]:
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
         # The largest message of gRPC that is read at all; `max_body_bytes` is held in the replica.
         "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(MAX_MESSAGE_BYTES),
-        # A stream of lines reads its body itself.
+        # Small rows and streams of lines go without what Serve does for each request.
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.http.door:middlewares",
+        # Serve's processes go without pandas.
         "RAY_preload_python_modules": "serve.ray_worker",
         # Serve would write a replica's log a thousand lines at a time; at WARNING a line is no
         # request, and wanted at once.

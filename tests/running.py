@@ -33,6 +33,18 @@ def eventually(condition: Callable[[], Any], timeout_s: float = 60.0) -> Any:
     return found
 
 
+def printed_by(program: str) -> str:
+    """What a Python program in an interpreter of its own prints, in this checkout."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout.strip()
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

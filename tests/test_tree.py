@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.running import printed_by
 from tests.tree_figures import (
     FMT_SKIP,
     MAX_COMPLEXITY,
@@ -143,14 +144,7 @@ def test_the_drift_monitor_imports_no_library_that_only_training_needs() -> None
 def loaded_with(module: str) -> set[str]:
     """What a worker of Ray has imported with a module."""
     code = f"import sys, serve.ray_worker, {module}; print(*sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return set(done.stdout.split())
+    return set(printed_by(code).split())
 
 
 def test_every_test_file_is_collected(request: pytest.FixtureRequest) -> None:

@@ -221,7 +221,7 @@ class _Job:
         *,
         assessment: Assessment,
     ) -> Candidate:
-        from train.model.plots import draw_plots  # matplotlib: while Ray starts there is time
+        from train.model.plots import draw_plots  # matplotlib, which was loaded meanwhile
 
         data = setup.data
         return Candidate(

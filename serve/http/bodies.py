@@ -102,17 +102,17 @@ class BodyReader:
         return timeout_s
 
     async def _receive_all(self, message: Message, receive: Receive) -> bytes:
-        chunk = _chunk(message)
-        chunks = [chunk]
-        size = len(chunk)
-        while message.get("more_body", False):
-            message = await receive()
+        chunks: list[bytes] = []
+        size = 0
+        while True:
             chunk = _chunk(message)
             chunks.append(chunk)
             size += len(chunk)
             if size > self._settings.max_body_bytes:
                 raise self._too_large()
-        return self._checked(b"".join(chunks))
+            if not message.get("more_body", False):
+                return b"".join(chunks)
+            message = await receive()
 
     def _checked(self, body: bytes) -> bytes:
         if len(body) > self._settings.max_body_bytes:

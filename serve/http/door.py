@@ -18,7 +18,7 @@ from ray import serve
 from ray.serve.exceptions import RayServeException
 from starlette.middleware import Middleware
 
-from serve.http.messages import LINES_TYPE, Asgi, Headers, Message, Receive, Send
+from serve.http.messages import LINES_TYPE, Asgi, Headers, Message, Receive, Send, media_type
 from serve.http.one_write import AnswerQueue
 
 SMALL_BYTES = 16 * 1024  # a body of so much has come with its head, or right behind it
@@ -58,7 +58,7 @@ class Door:
 
 
 def _is_stream(headers: dict[bytes, bytes]) -> bool:
-    return headers.get(b"content-type", b"").lower().startswith(LINES_TYPE.encode())
+    return media_type(headers.get(b"content-type", b"")) == LINES_TYPE
 
 
 def _is_small(scope: Message, headers: dict[bytes, bytes]) -> bool:

@@ -58,7 +58,7 @@ class Request(msgspec.Struct):
     @property
     def content_type(self) -> str:
         """The media type in lower case, without parameters; empty when there is none."""
-        return _media_type(self.headers.get(b"content-type", b""))
+        return media_type(self.headers.get(b"content-type", b""))
 
     @property
     def query(self) -> str:
@@ -91,7 +91,8 @@ class Request(msgspec.Struct):
 
 
 @lru_cache(maxsize=64)  # clients send few different ones, and each is read several times
-def _media_type(header: bytes) -> str:
+def media_type(header: bytes) -> str:
+    """Return what a Content-Type says, in lower case and without parameters."""
     return header.decode("latin-1").partition(";")[0].strip().lower()
 
 

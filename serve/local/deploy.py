@@ -54,28 +54,27 @@ def start_serve(
         DriftSettings(),
         home=home,
     )
-    url = f"{platform.dashboard_url}{APPLICATIONS_PATH}"
     thread = Thread(
         target=_put_quietly,
-        args=(url, platform, config | {"applications": []}),
+        args=(platform, config | {"applications": []}),
         daemon=True,
     )
     thread.start()
     return thread
 
 
-def _put_quietly(
-    url: str,
-    platform: RunningPlatform,
-    config: JsonObject,
-) -> None:
+def _put_quietly(platform: RunningPlatform, config: JsonObject) -> None:
     with suppress(VigilError):
-        request_json(
-            "PUT",
-            url,
-            platform,
-            body=config,
-        )
+        _put(platform, config)
+
+
+def _put(platform: RunningPlatform, config: JsonObject) -> None:
+    request_json(
+        "PUT",
+        f"{platform.dashboard_url}{APPLICATIONS_PATH}",
+        platform,
+        body=config,
+    )
 
 
 def apply_serve_config(
@@ -96,16 +95,10 @@ def apply_serve_config(
         drift,
         home=home,
     )
-    url = f"{platform.dashboard_url}{APPLICATIONS_PATH}"
     deadline = time.monotonic() + PUT_TIMEOUT_S
     while True:
         try:
-            request_json(
-                "PUT",
-                url,
-                platform,
-                body=config,
-            )
+            _put(platform, config)
             return
         except PartUnready:
             if time.monotonic() > deadline:

@@ -172,13 +172,14 @@ def _remove_records(home: Home) -> None:
 
 def socket_folder(
     make: Callable[..., tempfile.TemporaryDirectory[str]] = tempfile.TemporaryDirectory,
+    temporary: str | None = None,
 ) -> tempfile.TemporaryDirectory[str]:
     """A folder with a short path, as unix sockets need one; it goes with its block.
 
-    Where that for temporary files has a long one (TMPDIR), it is not made there: HAProxy would not
-    start. Raises PlatformError where none can be made.
+    Where that for temporary files has a long one (`temporary`, by default TMPDIR), it is not made
+    there: HAProxy would not start. Raises PlatformError where none can be made.
     """
-    parent = tempfile.gettempdir()
+    parent = temporary or tempfile.gettempdir()
     is_short = len(parent) <= _LONGEST_SOCKET_PARENT
     try:
         return make(prefix="vigil-", dir=parent if is_short else _SHORT_FOLDER)

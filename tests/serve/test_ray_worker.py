@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
-from tests.running import ROOT
+from tests.running import printed_by
 
 CODE = """
 import sys
@@ -18,11 +15,4 @@ print(len(pandas.DataFrame([1, 2])))
 
 
 def test_serve_loads_no_pandas_and_others_can() -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", CODE],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout.splitlines() == ["False False", "2"]
+    assert printed_by(CODE).splitlines() == ["False False", "2"]

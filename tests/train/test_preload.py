@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
-from tests.running import ROOT
+from tests.running import printed_by
 from train.preload import preload
 
 AHEAD = """
@@ -22,20 +21,8 @@ print(*(name for name in sys.modules.keys() - before if name.split(".")[0] == "r
 """
 
 
-def printed(program: str) -> str:
-    """What a program in an interpreter of its own prints."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return done.stdout.strip()
-
-
 def test_all_is_imported_and_nothing_of_ray() -> None:
-    assert printed(AHEAD) == ""
+    assert printed_by(AHEAD) == ""
 
 
 def test_a_module_that_is_missing_fails_where_it_is_needed() -> None:

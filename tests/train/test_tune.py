@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.running import ROOT
+from tests.running import ROOT, printed_by
 from train.settings import TrainSettings
 from train.table.table import Table
 from train.table.transform.grammar import parse_steps
@@ -102,14 +102,7 @@ def test_the_environment_is_as_it_was_when_the_module_is_imported() -> None:
         "import train.tune; added = os.environ.keys() - loaded.keys(); "
         "print(sorted(name for name in added if name.startswith(('TUNE', 'RAY'))))"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout.strip() == "[]"
+    assert printed_by(code) == "[]"
 
 
 SEARCH = """

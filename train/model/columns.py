@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from train.model.distances import spaced_places
 from train.model.shard import Shard
 from vigil.arrays import Integers, Positions, Singles
 
@@ -17,8 +18,8 @@ _FIRST_ROWS = 1000  # that are read of all columns
 
 def _ranges(shard: Shard) -> Singles:
     """Ranges of the columns [d]: of a wide one, as far as some of the rows tell."""
-    some = np.linspace(0, len(shard) - 1, _FIRST_ROWS).astype(np.intp)
-    ranges = np.ptp(shard.rows(some), axis=0)
+    some = shard.rows(spaced_places(len(shard), _FIRST_ROWS))
+    ranges = np.ptp(some, axis=0)
     is_wide = ranges >= _MIN_RANGE
     others = np.flatnonzero(~is_wide)
     if others.size:

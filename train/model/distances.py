@@ -142,11 +142,17 @@ def decile_bins(column: Floats) -> tuple[Floats, Floats]:
     return edges, bin_shares(edges, column)
 
 
+def spaced_places(count: int, most: int) -> NDArray[np.intp]:
+    """Return at most so many of the numbers below `count`, evenly spaced, the first and the last
+    among them."""
+    return np.linspace(0, count - 1, min(count, most)).astype(np.intp)
+
+
 def spaced_rows(X: Floats, most: int) -> Floats:
     """Return at most so many rows of `X` [n, d], evenly spaced."""
     if len(X) <= most:
         return X
-    return X[np.linspace(0, len(X) - 1, most).astype(int)]
+    return X[spaced_places(len(X), most)]
 
 
 def typical_magnitude(X: Floats) -> Floats:

@@ -73,6 +73,13 @@ async def sent(*messages: dict[str, Any], keep_alive: bool = True) -> Sent:
     return Sent(wire.writes, wire.is_closed)
 
 
+async def send_answer(queue: AnswerQueue, wire: Wire) -> None:
+    """Send a whole answer, {}, through the queue."""
+    send: Any = queue.hold(cycle_of(wire).send)  # type: ignore[arg-type]
+    await send(head((b"content-length", b"2")))
+    await send(part(b"{}"))
+
+
 def head(*headers: tuple[bytes, bytes]) -> dict[str, Any]:
     return {"type": START, "status": 200, "headers": list(headers)}
 
@@ -107,9 +114,7 @@ async def test_answers_of_one_turn_leave_at_its_end() -> None:
     queue = AnswerQueue()
     wires = [Wire(), Wire()]
     for wire in wires:
-        send: Any = queue.hold(cycle_of(wire).send)  # type: ignore[arg-type]
-        await send(head((b"content-length", b"2")))
-        await send(part(b"{}"))
+        await send_answer(queue, wire)
     assert [wire.writes for wire in wires] == [[], []]
     await asyncio.sleep(0)
     assert [len(wire.writes) for wire in wires] == [1, 1]
@@ -118,9 +123,7 @@ async def test_answers_of_one_turn_leave_at_its_end() -> None:
 async def test_an_interim_answer_does_not_overtake_what_waits() -> None:
     queue = AnswerQueue()
     wire = Wire()
-    first: Any = queue.hold(cycle_of(wire).send)  # type: ignore[arg-type]
-    await first(head((b"content-length", b"2")))
-    await first(part(b"{}"))
+    await send_answer(queue, wire)
     assert wire.writes == []
     queue.hold(cycle_of(wire, expect_100_continue=True).send)  # type: ignore[arg-type]
     assert len(wire.writes) == 1
@@ -129,9 +132,7 @@ async def test_an_interim_answer_does_not_overtake_what_waits() -> None:
 async def test_an_answer_in_parts_does_not_overtake_what_waits() -> None:
     queue = AnswerQueue()
     wire = Wire()
-    first: Any = queue.hold(cycle_of(wire).send)  # type: ignore[arg-type]
-    await first(head((b"content-length", b"2")))
-    await first(part(b"{}"))
+    await send_answer(queue, wire)
     second: Any = queue.hold(cycle_of(wire).send)  # type: ignore[arg-type]
     await second(head())
     assert wire.writes[0].endswith(b"{}")
@@ -143,9 +144,7 @@ async def test_an_answer_to_a_client_that_went_away_is_let_go() -> None:
     gone = Wire()
     here = Wire()
     for wire in (gone, here):
-        send: Any = queue.hold(cycle_of(wire).send)  # type: ignore[arg-type]
-        await send(head((b"content-length", b"2")))
-        await send(part(b"{}"))
+        await send_answer(queue, wire)
     gone.close()
     await asyncio.sleep(0)
     assert gone.writes == []

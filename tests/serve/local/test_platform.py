@@ -57,13 +57,10 @@ def test_no_folder_for_sockets_is_a_sentence() -> None:
         socket_folder(read_only)
 
 
-def test_the_folder_of_sockets_is_short_wherever_temporary_files_are(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_folder_of_sockets_is_short_wherever_temporary_files_are(tmp_path: Path) -> None:
     far = tmp_path / "a-folder-for-temporary-files-of-a-user"
     far.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(far))
-    with socket_folder() as folder:
+    with socket_folder(temporary=str(far)) as folder:
         assert len(folder) <= 25
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import cast
 import pytest
 
 from serve.local.mlflow_server import mlflow_server
-from tests.running import eventually, free_port
+from tests.running import eventually, free_port, printed_by
 from tests.train.conftest import Model, candidate, mlflow_of
 from train.registry.canary import Canary
 from train.registry.client_choice import can_speak_to
@@ -180,10 +178,4 @@ def test_whoever_follows_a_registry_does_not_import_mlflow(
         "registry.versions(), registry.moves()\n"
         "print('mlflow' in sys.modules)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == "False"
+    assert printed_by(program) == "False"
